@@ -1,0 +1,94 @@
+"""What `jaxfn` must know of JAX that JAX documents nowhere: every such thing is in this module."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core as jex
+from jax.extend.core import primitives
+
+AnyJaxpr = jex.Jaxpr | jex.ClosedJaxpr
+
+# A Pallas kernel's jaxpr reads and writes memory references, and the compilers of kernels accept
+# fewer primitives than JAX does: it counts as one operation. The primitive itself is not exported.
+KERNEL_PRIMITIVES = frozenset({"pallas_call", "core_map"})
+
+
+class AppliedRule(NamedTuple):
+    """An equation that applies a function together with its custom rule."""
+
+    kind: str  # "custom_vjp", "custom_jvp" or "hijax"
+    name: str
+    source: str | None  # "file:line"
+    definition: AnyJaxpr  # what the function computes; takes the equation's operands
+
+
+def applied_rule(eqn: jex.JaxprEqn) -> AppliedRule | None:
+    """The rule that `eqn` applies, if it applies one."""
+    # The primitives are exported by `jax.extend`, their parameters are described nowhere.
+    if eqn.primitive is primitives.custom_vjp_call_p:
+        return _rule("custom_vjp", eqn.params["call_jaxpr"])
+    if eqn.primitive is primitives.custom_jvp_call_p:
+        return _rule("custom_jvp", eqn.params["call_jaxpr"])
+    hijax = _hijax_primitive(eqn)
+    return None if hijax is None else _hijax_rule(hijax)
+
+
+def custom_vmap(eqn: jex.JaxprEqn) -> tuple[str, str] | None:
+    """The names of the parameters (definition, batching rule) if `eqn` applies a `custom_vmap`."""
+    # The primitive is not exported: its name tells it.
+    return ("call", "rule") if eqn.primitive.name == "custom_vmap_call" else None
+
+
+def expansion(eqn: jex.JaxprEqn) -> AnyJaxpr | None:
+    """What `eqn` computes if it hides jaxprs in an object, as `JAX_REMAT3=1` makes `checkpoint`."""
+    hijax = _hijax_primitive(eqn)
+    if hijax is None or not any(True for _ in _hidden_jaxprs(hijax)):
+        return None
+    return _expand(hijax)
+
+
+# `JAX_CUSTOM_VJP3=1` and `jax.experimental.hijax` put a function and its rules into an object, the
+# only parameter of one primitive. Neither that primitive nor JAX's own classes of such objects are
+# exported, so names tell them; `in_avals` and `expand` are what each such object has to define.
+
+
+def _hijax_primitive(eqn: jex.JaxprEqn) -> Any:
+    return eqn.params["_prim"] if eqn.primitive.name == "call_hi_primitive" else None
+
+
+def _hijax_rule(hijax: Any) -> AppliedRule | None:
+    inner = hijax
+    while _is_jax_class(inner, "VmapOf"):  # jax 0.10: a batched primitive holds the unbatched one
+        inner = inner.prim
+    if not type(inner).__module__.startswith("jax."):
+        return AppliedRule("hijax", type(inner).__qualname__, None, _expand(hijax))
+    if _is_jax_class(inner, "CustomVJPTraced"):
+        return _rule("custom_vjp", _expand(hijax), named_after=inner.traced.jaxpr)
+    if _is_jax_class(inner, "CustomJVPTraced"):
+        return _rule("custom_jvp", _expand(hijax), named_after=inner.traced.jaxpr)
+    if _is_jax_class(inner, "CustomRoot"):  # jax 0.10 writes `custom_root` as a `custom_jvp`
+        return AppliedRule("custom_jvp", "custom_root", None, _expand(hijax))
+    return None
+
+
+def _is_jax_class(hijax: Any, name: str) -> bool:
+    return type(hijax).__name__ == name and type(hijax).__module__.startswith("jax.")
+
+
+def _hidden_jaxprs(hijax: Any) -> Iterator[AnyJaxpr]:
+    for value in hijax.params.values():
+        value = value.jaxpr if isinstance(value, jax.stages.Traced) else value
+        if isinstance(value, AnyJaxpr):
+            yield value
+
+
+def _expand(hijax: Any) -> AnyJaxpr:
+    return jax.make_jaxpr(hijax.expand)(*hijax.in_avals)
+
+
+def _rule(kind: str, definition: AnyJaxpr, named_after: AnyJaxpr | None = None) -> AppliedRule:
+    # `jax.extend.core.DebugInfo` is exported, what it holds is not described.
+    info = (named_after or definition).debug_info
+    source = f"{info.func_filename}:{info.func_lineno}" if info.func_filename else None
+    return AppliedRule(kind, info.func_name, source, definition)
