@@ -159,9 +159,7 @@ CASES: dict[str, Case] = {
         _case(
             "max_pool2d_overlapping",
             _partial(jaxfn.max_pool2d, window=(3, 2), stride=(2, 1), padding=((1, 2), (0, 1))),
-            _partial(
-                max_pool2d_reference, window=(3, 2), stride=(2, 1), pads=((1, 2), (0, 1))
-            ),
+            _partial(max_pool2d_reference, window=(3, 2), stride=(2, 1), pads=((1, 2), (0, 1))),
             ((2, 6, 5, 3), True),
             kinks=_POOL_KINK,
         ),

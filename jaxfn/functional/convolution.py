@@ -96,4 +96,8 @@ def _conv2d(
         padding=pads,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return y if bias is None else y + jnp.broadcast_to(bias.astype(dtype), y.shape)
+    if bias is None:
+        return y
+    # In float32 at least, so that the bias's gradient is summed in float32.
+    wide = jnp.promote_types(dtype, jnp.float32)
+    return (y.astype(wide) + jnp.broadcast_to(bias.astype(wide), y.shape)).astype(dtype)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxfn
+from scripts.cases import max_pool2d_reference
+from tests.jaxfn.functional.oracles import assert_close, cotangent, value_and_gradients
+
+
+@st.composite
+def pools(draw):
+    """Window, stride and padding (less than the window) for a small image."""
+    window = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    pads = tuple(
+        (draw(st.integers(0, size - 1)), draw(st.integers(0, size - 1))) for size in window
+    )
+    return window, stride, pads
+
+
+@settings(deadline=None, max_examples=12)
+@given(pool=pools(), size=st.tuples(st.integers(3, 6), st.integers(3, 6)), seed=st.integers(0, 9))
+def test_any_window_stride_and_padding_ties_included(pool, size, seed):
+    window, stride, pads = pool
+    # Three values on some thirty places: nearly every window holds a tie.
+    x = jnp.asarray(np.random.RandomState(seed).randint(3, size=(2, *size, 2)), "float32")
+
+    def ours(x):
+        return jaxfn.max_pool2d(x, window, stride=stride, padding=pads)
+
+    def reference(x):
+        return max_pool2d_reference(x, window=window, stride=stride, pads=pads)
+
+    y_bar = cotangent(jax.eval_shape(ours, x))
+    actual = jax.jit(lambda x: value_and_gradients(ours, [x], y_bar))(x)
+    expected = jax.jit(lambda x: value_and_gradients(reference, [x], y_bar))(x)
+    assert_close(actual, expected, 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_ties_go_to_the_first_maximum_in_row_major_order(dtype):
+    x = jnp.array([[0, 5, 1, 1], [5, 5, 1, 1]], dtype).reshape(1, 2, 4, 1)
+    gradient = jax.grad(lambda x: jaxfn.max_pool2d(x).sum())(x)
+    expected = jnp.array([[0, 1, 1, 0], [0, 0, 0, 0]], dtype).reshape(x.shape)
+    chex.assert_trees_all_equal(gradient, expected)
+
+
+def test_same_padding():
+    x = jnp.arange(35.0).reshape(1, 5, 7, 1)
+    y = jaxfn.max_pool2d(x, 2, padding="SAME")
+    np.testing.assert_array_equal(
+        y[0, :, :, 0], [[8, 10, 12, 13], [22, 24, 26, 27], [29, 31, 33, 34]]
+    )
+    chex.assert_trees_all_equal(y, jaxfn.max_pool2d(x, (2, 2), stride=2, padding=((0, 1), (0, 1))))
+
+
+def test_negative_images_are_not_raised_to_the_padding():
+    x = -jnp.ones((1, 2, 2, 1))
+    chex.assert_trees_all_equal(
+        jaxfn.max_pool2d(x, 2, stride=1, padding=1), -jnp.ones((1, 3, 3, 1))
+    )
+
+
+def test_an_empty_batch():
+    y, gradient = value_and_gradients(
+        jaxfn.max_pool2d, [jnp.zeros((0, 4, 4, 2))], jnp.zeros((0, 2, 2, 2))
+    )
+    assert (y.shape, gradient.shape) == ((0, 2, 2, 2), (0, 4, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("x", "kwargs", "error", "message"),
+    [
+        (jnp.ones((4, 4, 1)), {}, ValueError, r"max_pool2d: expected x \[N, H, W, C\], got x \[4"),
+        (jnp.ones((1, 4, 4, 1), int), {}, TypeError, "expected x of dtype .*, got int32"),
+        (None, {}, TypeError, "max_pool2d: expected x to be an array, got NoneType"),
+        (jnp.ones((1, 4, 4, 1)), {"window": 0}, ValueError, "window .* at least 1, got 0"),
+        (jnp.ones((1, 4, 4, 1)), {"window": 5}, ValueError, "no larger than the padded image"),
+        (jnp.ones((1, 4, 4, 1)), {"stride": 0}, ValueError, "stride .* at least 1, got 0"),
+        (jnp.ones((1, 4, 4, 1)), {"stride": "2"}, TypeError, "expected stride .* got '2'"),
+        (jnp.ones((1, 4, 4, 1)), {"padding": 2}, ValueError, r"less than the window \[2, 2\]"),
+        (jnp.ones((1, 4, 4, 1)), {"padding": "FULL"}, ValueError, "got 'FULL'"),
+    ],
+)
+def test_wrong_calls(x, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        jaxfn.max_pool2d(x, **kwargs)
