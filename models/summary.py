@@ -10,6 +10,20 @@ _CONSOLE = {"width": 100, "color_system": None}
 
 
 def summary(model: nnx.Module, *inputs: jax.Array) -> str:
-    """Table of the layers of `model` with the shapes that they take and give for `inputs`, their
-    parameters' shapes and counts, and the total."""
+    """A table of a model's layers.
+
+    Args:
+      model: any NNX module.
+      *inputs: what it is called with; only their shapes and dtypes count.
+
+    Returns:
+      The layers with the shapes that they take and give, their parameters' shapes and counts, and
+      the total.
+
+    Example:
+      >>> import jax.numpy as jnp, models
+      >>> from flax import nnx
+      >>> "40" in models.summary(models.Linear(3, 10, rngs=nnx.Rngs(0)), jnp.ones((1, 3)))
+      True
+    """
     return nnx.tabulate(model, *inputs, console_kwargs=_CONSOLE)
