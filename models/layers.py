@@ -104,7 +104,7 @@ class Conv2d(nnx.Module):
         self.kernel = nnx.Param(init(rngs.params(), shape, param_dtype))
         self.bias = nnx.Param(init(rngs.params(), (out_features,), param_dtype))
         self.stride = stride
-        self.padding = padding
+        self.padding: Padding = padding
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         return jaxfn.conv2d(

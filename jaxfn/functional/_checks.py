@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+Pair = tuple[int, int]
+Pads = tuple[Pair, Pair]
+
 REAL = ("float16", "bfloat16", "float32", "float64")
 REAL_OR_COMPLEX = (*REAL, "complex64", "complex128")
 
@@ -34,25 +37,18 @@ def check_rank(op: str, name: str, array: jax.Array, rank: int, layout: str) -> 
         raise ValueError(f"{op}: expected {name} {layout}, got {name} {list(array.shape)}")
 
 
-def as_pair(op: str, name: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]:
+def as_pair(op: str, name: str, value: Any, minimum: int) -> Pair:
     """An int or a pair of ints, each at least `minimum`, as a pair."""
-    pair = (value, value) if _is_int(value) else value
     expected = f"{op}: expected {name} to be an int or a pair of ints, at least {minimum}"
-    if not (isinstance(pair, Sequence) and len(pair) == 2 and all(map(_is_int, pair))):
+    pair = _int_pair((value, value) if _is_int(value) else value)
+    if pair is None:
         raise TypeError(f"{expected}, got {value!r}")
-    height, width = map(operator.index, pair)
-    if min(height, width) < minimum:
+    if min(pair) < minimum:
         raise ValueError(f"{expected}, got {value!r}")
-    return height, width
+    return pair
 
 
-def as_padding(
-    op: str,
-    padding: Any,
-    size: tuple[int, int],
-    window: tuple[int, int],
-    stride: tuple[int, int],
-) -> tuple[tuple[int, int], tuple[int, int]]:
+def as_padding(op: str, padding: Any, size: Pair, window: Pair, stride: Pair) -> Pads:
     """`padding` as ((top, bottom), (left, right)), checked against images of `size`.
 
     "SAME" gives ceil(size / stride) outputs, with the odd row or column of zeros at the end, as in
@@ -61,44 +57,44 @@ def as_padding(
     if isinstance(padding, str):
         if padding not in ("VALID", "SAME"):
             raise ValueError(f'{op}: expected padding "VALID" or "SAME", got {padding!r}')
-        pads = tuple(
-            _same(n, k, s) if padding == "SAME" else (0, 0)
-            for n, k, s in zip(size, window, stride, strict=True)
+        same = padding == "SAME"
+        rows, columns = (
+            _same(n, k, s) if same else (0, 0) for n, k, s in zip(size, window, stride, strict=True)
         )
-    elif _is_int(padding):
-        pads = ((operator.index(padding),) * 2,) * 2
     else:
-        pads = _explicit_pads(op, padding)
-    if min(min(pad) for pad in pads) < 0:
+        rows, columns = _explicit_pads(op, padding)
+    if min(*rows, *columns) < 0:
         raise ValueError(f"{op}: expected padding of at least 0, got {padding!r}")
-    for n, k, (low, high) in zip(size, window, pads, strict=True):
-        if n + low + high < k:
-            raise ValueError(
-                f"{op}: expected a window no larger than the padded image, got window "
-                f"{list(window)} for an image of {list(size)} with padding {padding!r}"
-            )
-    return pads
+    if size[0] + sum(rows) < window[0] or size[1] + sum(columns) < window[1]:
+        raise ValueError(
+            f"{op}: expected a window no larger than the padded image, got window "
+            f"{list(window)} for an image of {list(size)} with padding {padding!r}"
+        )
+    return rows, columns
 
 
-def _same(size: int, window: int, stride: int) -> tuple[int, int]:
+def _same(size: int, window: int, stride: int) -> Pair:
     total = max((-(-size // stride) - 1) * stride + window - size, 0)
     return total // 2, total - total // 2
 
 
-def _explicit_pads(op: str, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    def is_pair(value: Any) -> bool:
-        return isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
-
-    if not (is_pair(padding) and all(is_pair(p) and all(map(_is_int, p)) for p in padding)):
-        raise TypeError(
-            f'{op}: expected padding "VALID", "SAME", an int or ((top, bottom), (left, right)), '
-            f"got {padding!r}"
-        )
-    (top, bottom), (left, right) = padding
-    return (
-        (operator.index(top), operator.index(bottom)),
-        (operator.index(left), operator.index(right)),
+def _explicit_pads(op: str, padding: Any) -> Pads:
+    sides = ((padding, padding),) * 2 if _is_int(padding) else padding
+    if isinstance(sides, Sequence) and len(sides) == 2:
+        rows, columns = map(_int_pair, sides)
+        if rows is not None and columns is not None:
+            return rows, columns
+    raise TypeError(
+        f'{op}: expected padding "VALID", "SAME", an int or ((top, bottom), (left, right)), '
+        f"got {padding!r}"
     )
+
+
+def _int_pair(value: Any) -> Pair | None:
+    """`value` as a pair of Python ints, or None if it is no pair of ints."""
+    if not (isinstance(value, Sequence) and len(value) == 2 and all(map(_is_int, value))):
+        return None
+    return operator.index(value[0]), operator.index(value[1])
 
 
 def _is_int(value: Any) -> bool:

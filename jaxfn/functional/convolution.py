@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxfn.functional._checks import as_array, as_padding, as_pair, check_rank
+from jaxfn.functional._checks import Pads, Pair, as_array, as_padding, as_pair, check_rank
 
 # An int, "VALID", "SAME", or ((top, bottom), (left, right)).
-Padding = int | Literal["VALID", "SAME"] | Sequence[Sequence[int]]
+Padding: TypeAlias = int | Literal["VALID", "SAME"] | Sequence[Sequence[int]]
 
 
 def conv2d(
@@ -85,8 +85,8 @@ def _conv2d(
     x: jax.Array,
     kernel: jax.Array,
     bias: jax.Array | None,
-    strides: tuple[int, int],
-    pads: tuple[tuple[int, int], tuple[int, int]],
+    strides: Pair,
+    pads: Pads,
 ) -> jax.Array:
     dtype = jnp.result_type(*(a for a in (x, kernel, bias) if a is not None))
     y = lax.conv_general_dilated(

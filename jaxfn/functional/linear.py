@@ -93,8 +93,8 @@ class _Saved:
     """What the backward pass needs: values that are factors of another input's gradient, and the
     types (shape, dtype, sharding: no memory) of the inputs that need a gradient."""
 
-    x: jax.Array | None
-    weight: jax.Array | None
+    x: Any  # jax.Array, or None
+    weight: Any  # likewise
     x_type: Any
     weight_type: Any
     bias_type: Any

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxfn.functional._checks import as_array, as_padding, as_pair, check_rank
+from jaxfn.functional._checks import Pads, Pair, as_array, as_padding, as_pair, check_rank
 from jaxfn.functional.convolution import Padding
 
 
@@ -71,9 +71,9 @@ def max_pool2d(
 
 def _max_pool2d(
     x: jax.Array,
-    windows: tuple[int, int],
-    strides: tuple[int, int],
-    pads: tuple[tuple[int, int], tuple[int, int]],
+    windows: Pair,
+    strides: Pair,
+    pads: Pads,
 ) -> jax.Array:
     return lax.reduce_window(
         x,

@@ -1,0 +1,53 @@
+# Each interpreter has a virtual environment of its own: make test PYTHON=python3.13
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+ifeq ($(VERSION),)
+$(error PYTHON=$(PYTHON) is no Python interpreter)
+endif
+VENV := .venv/$(VERSION)
+PY := $(VENV)/bin/python
+TESTS ?= tests
+ARGS ?=
+
+.PHONY: train test lint parity clean
+
+train: $(VENV)/train
+	$(PY) -m scripts.train_lenet $(ARGS)
+
+test: $(VENV)/test
+	$(PY) -m pytest $(TESTS) $(ARGS)
+
+lint: $(VENV)/dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright --pythonpath $(PY)
+
+# Against a live PyTorch; the fixtures that `make test` uses come from the same version.
+parity: $(VENV)/parity
+	$(PY) -m pytest -m parity $(TESTS) $(ARGS)
+	$(PY) -m scripts.benchmark regression
+
+clean:
+	rm -rf .venv runs
+
+# One file marks what an environment holds; it is made again when pyproject.toml changes.
+$(VENV)/pip: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet "pip>=25.1"  # the first that knows --group
+	touch $@
+
+$(VENV)/train: $(VENV)/pip
+	$(PY) -m pip install --quiet --editable ".[train]"
+	touch $@
+
+$(VENV)/test: $(VENV)/train
+	$(PY) -m pip install --quiet --group test
+	touch $@
+
+$(VENV)/dev: $(VENV)/test
+	$(PY) -m pip install --quiet --group dev
+	touch $@
+
+$(VENV)/parity: $(VENV)/test
+	$(PY) -m pip install --quiet torch==2.13.0
+	touch $@
