@@ -1,5 +1,6 @@
 """Operations with hand-written gradients, as pure JAX functions."""
 
+from jaxfn.autodiff import CustomRule as CustomRule
 from jaxfn.autodiff import autodiff as autodiff
 from jaxfn.autodiff import custom_rules as custom_rules
 from jaxfn.functional import conv2d as conv2d

@@ -7,7 +7,8 @@ import jax
 from jax.extend import core as jex
 from jax.extend.core import primitives
 
-AnyJaxpr = jex.Jaxpr | jex.ClosedJaxpr
+# From jax 0.12 on, the two are one class, and the second name is left for those who still use it.
+AnyJaxpr = jex.Jaxpr | jex.ClosedJaxpr  # pyright: ignore[reportPrivateImportUsage]
 
 # A Pallas kernel's jaxpr reads and writes memory references, and the compilers of kernels accept
 # fewer primitives than JAX does: it counts as one operation. The primitive itself is not exported.
@@ -34,10 +35,20 @@ def applied_rule(eqn: jex.JaxprEqn) -> AppliedRule | None:
     return None if hijax is None else _hijax_rule(hijax)
 
 
-def custom_vmap(eqn: jex.JaxprEqn) -> tuple[str, str] | None:
-    """The names of the parameters (definition, batching rule) if `eqn` applies a `custom_vmap`."""
-    # The primitive is not exported: its name tells it.
-    return ("call", "rule") if eqn.primitive.name == "custom_vmap_call" else None
+def call_name(eqn: jex.JaxprEqn) -> str:
+    """What a user would call `eqn`: "scan", "checkpoint", "jit(f)"."""
+    if eqn.primitive is primitives.remat_p:
+        return "checkpoint"
+    hijax = _hijax_primitive(eqn)
+    called = eqn.primitive.name if hijax is None else type(hijax).__name__
+    # Parameters of primitives are described nowhere; `jit` and its like keep a name there.
+    name = eqn.params.get("name")
+    return f"{called}({name})" if isinstance(name, str) else called
+
+
+def is_custom_vmap(eqn: jex.JaxprEqn) -> bool:
+    """Whether `eqn` applies a `custom_vmap`: a definition `call` with a batching rule `rule`."""
+    return eqn.primitive.name == "custom_vmap_call"  # the primitive is not exported
 
 
 def expansion(eqn: jex.JaxprEqn) -> AnyJaxpr | None:

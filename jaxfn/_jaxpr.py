@@ -30,27 +30,30 @@ def call_without_rules(fun: Callable, removal: Removal, args: Any, kwargs: Any) 
 
 def trace(fun: Callable, args: Any, kwargs: Any) -> tuple[AnyJaxpr, Callable[[list], Any]]:
     """The jaxpr of `fun(*args, **kwargs)`, and what builds the result from the jaxpr's values."""
-    leaves, tree = [], jax.tree.structure(None)
+    given, structure = jax.tree.flatten((args, kwargs))
+    others, tree = [], structure
 
+    @functools.wraps(fun, updated=())  # JAX's error messages name it
     def arrays():
-        nonlocal leaves, tree
-        leaves, tree = jax.tree.flatten(fun(*args, **kwargs))
+        nonlocal others, tree
+        # Built anew, so that what `fun` writes into a container is not seen outside.
+        own_args, own_kwargs = structure.unflatten(given)
+        leaves, tree = jax.tree.flatten(fun(*own_args, **own_kwargs))
+        others = [_COMPUTED if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
         return [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
 
     # The arguments are closed over: JAX then traces what is computed from the arrays among them,
     # and `fun` meets every other argument as it is.
     jaxpr = jax.make_jaxpr(arrays)()
-    is_array = [isinstance(leaf, jax.Array) for leaf in leaves]
-    others = [None if array else leaf for array, leaf in zip(is_array, leaves, strict=True)]
 
     def result(values: list) -> Any:
         computed = iter(values)
-        return tree.unflatten(
-            next(computed) if array else other
-            for array, other in zip(is_array, others, strict=True)
-        )
+        return tree.unflatten(next(computed) if x is _COMPUTED else x for x in others)
 
     return jaxpr, result
+
+
+_COMPUTED = object()  # in the place of a value that the jaxpr computes
 
 
 # JAX caches what it compiles by the identity of jaxprs. A rewritten one has to be the same object
@@ -88,12 +91,10 @@ def _rewrite_eqn(eqn: jex.JaxprEqn, removal: Removal) -> jex.JaxprEqn:
         rewritten = remove_rules(expansion, removal)
         return eqn if rewritten is expansion else _call(eqn, rewritten)
     params = {name: _rewrite_param(value, removal) for name, value in eqn.params.items()}
-    vmap_params = internals.custom_vmap(eqn)
-    if vmap_params is not None:
-        definition, batching_rule = vmap_params
+    if internals.is_custom_vmap(eqn):
         if removal.custom_vmap:
-            return _call(eqn, params[definition])
-        params[batching_rule] = _without_rules(params[batching_rule], removal)
+            return _call(eqn, params["call"])
+        params["rule"] = _without_rules(params["rule"], removal)
     changed = any(params[name] is not value for name, value in eqn.params.items())
     return eqn.replace(params=params) if changed else eqn
 
@@ -133,7 +134,9 @@ def find_rules(jaxpr: AnyJaxpr, where: tuple[str, ...] = ()) -> Iterator[tuple[A
             yield from find_rules(rule.definition, (*where, f"{rule.kind}({rule.name})"))
         elif eqn.primitive.name not in internals.KERNEL_PRIMITIVES:
             for label, body in _bodies(eqn):
-                yield from find_rules(body, (*where, label))
+                # A plain call, such as the one that `_call` leaves, is no place of its own.
+                plain = eqn.primitive is primitives.closed_call_p
+                yield from find_rules(body, where if plain else (*where, label))
 
 
 def _bodies(eqn: jex.JaxprEqn) -> list[tuple[str, AnyJaxpr]]:
@@ -141,8 +144,7 @@ def _bodies(eqn: jex.JaxprEqn) -> list[tuple[str, AnyJaxpr]]:
     expansion = internals.expansion(eqn)
     params = eqn.params if expansion is None else {"expansion": expansion}
     found = [item for name, value in params.items() for item in _named_jaxprs(name, value)]
-    name = eqn.params.get("name")
-    call = f"{eqn.primitive.name}({name})" if isinstance(name, str) else eqn.primitive.name
+    call = internals.call_name(eqn)
     return [(call if len(found) == 1 else f"{call}.{label}", body) for label, body in found]
 
 

@@ -37,7 +37,8 @@ def autodiff(fun: Callable[P, R], *, custom_jvp: bool = False) -> Callable[P, R]
     With `f` decorated by `jax.custom_vjp`, `jax.vjp(f, x)` is whatever the rule says, and
     `jax.vjp(autodiff(f), x)` is the derivative of the decorated function's own body. The same goes
     for every rule inside `fun`, in calls of any depth, in `jit`, `scan`, `while_loop`, `cond`,
-    `checkpoint`, `shard_map` and the like, which themselves stay as they are.
+    `checkpoint`, `vmap`, `shard_map` and the like, which themselves stay as they are. Primitives
+    written with `jax.experimental.hijax` become their definition, too.
 
     The result computes the same values as `fun`. It can be jitted, batched and differentiated in
     both modes and to any order that JAX can do for the body: forward mode is no longer excluded,
@@ -45,8 +46,8 @@ def autodiff(fun: Callable[P, R], *, custom_jvp: bool = False) -> Callable[P, R]
 
     `fun` is traced, once per call, and under `jit` once per compilation. Only the values that it
     computes are traced: its arguments reach it as they are, so strings, functions, None and Python
-    numbers can steer it, while the value of an array cannot. Results that are not `jax.Array`s are
-    handed back as they are.
+    numbers can steer it, while what is computed from a `jax.Array` cannot. Results that are not
+    `jax.Array`s are handed back as they are.
 
     What it does not do:
       - A derivative that `fun` takes itself, say by `jax.grad`, is part of what it computes. The
@@ -77,7 +78,7 @@ def autodiff(fun: Callable[P, R], *, custom_jvp: bool = False) -> Callable[P, R]
       >>> @jax.custom_vjp
       ... def square(x):
       ...     return x * x
-      >>> square.defvjp(lambda x: (square(x), x), lambda x, g: (3 * x * g,))  # should be 2
+      >>> _ = square.defvjp(lambda x: (square(x), x), lambda x, g: (3 * x * g,))  # should be 2
       >>> float(jax.grad(square)(5.0)), float(jax.grad(jaxfn.autodiff(square))(5.0))
       (15.0, 10.0)
     """

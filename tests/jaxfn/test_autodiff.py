@@ -1,40 +1,33 @@
 """`autodiff`: every rule planted here is wrong, so a gradient tells whether one was used."""
 
+import contextlib
 import functools
+import gc
+import weakref
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.experimental import hijax
+from jax.extend import core as jex
 
-from jaxfn.autodiff import autodiff, custom_rules
-
-
-def body(x):
-    """What the functions under test compute, elementwise."""
-    return jnp.sin(x) * x
-
-
-def with_custom_vjp(fun):
-    """`fun` with a wrong reverse rule."""
-    decorated = jax.custom_vjp(fun)
-    decorated.defvjp(
-        lambda *args: (fun(*args), args),
-        lambda args, g: jax.tree.map(lambda x: jnp.full_like(x, 99.0), args),
-    )
-    return decorated
-
-
-def with_custom_jvp(fun):
-    """`fun` with a wrong forward rule."""
-    decorated = jax.custom_jvp(fun)
-    decorated.defjvp(lambda primals, tangents: (fun(*primals), 99.0 * tangents[0]))
-    return decorated
-
-
-def with_custom_gradient(fun):
-    return jax.custom_gradient(lambda x: (fun(x), lambda g: 99.0 * g))
-
+from jaxfn import autodiff, custom_rules
+from tests.jaxfn.planted_rules import (
+    PLACES,
+    X,
+    body,
+    close,
+    in_root,
+    in_shard_map,
+    total,
+    with_custom_gradient,
+    with_custom_jvp,
+    with_custom_vjp,
+)
 
 RULES = {
     "custom_vjp": with_custom_vjp,
@@ -43,106 +36,34 @@ RULES = {
     "custom_gradient": with_custom_gradient,
     "custom_vjp in custom_vjp": lambda fun: with_custom_vjp(with_custom_vjp(fun)),
     "custom_vjp in custom_jvp": lambda fun: with_custom_jvp(with_custom_vjp(fun)),
+    "custom_jvp in custom_vjp": lambda fun: with_custom_vjp(with_custom_jvp(fun)),
 }
 
 
-@pytest.fixture(params=RULES)
+@contextlib.contextmanager
+def flag(name, value):
+    before = jax.config.values[name]
+    jax.config.update(name, before or value)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+@pytest.fixture
 def rule(request):
     """Gives a function a wrong rule; "custom_vjp3" is JAX's coming implementation."""
-    flag = jax.config.values["jax_custom_vjp3"]
-    jax.config.update("jax_custom_vjp3", flag or request.param == "custom_vjp3")
-    yield RULES[request.param]
-    jax.config.update("jax_custom_vjp3", flag)
+    with flag("jax_custom_vjp3", request.param == "custom_vjp3"):
+        yield RULES[request.param]
 
 
-def two_devices():
-    return jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+def for_rules(*names):
+    return pytest.mark.parametrize("rule", names, indirect=True)
 
 
-def in_shard_map(op):
-    spec = jax.sharding.PartitionSpec("i")
-
-    def local(x):
-        return op(x) * jax.lax.psum(op(x).sum(), "i")
-
-    return jax.shard_map(local, mesh=two_devices(), in_specs=spec, out_specs=spec)
-
-
-def in_linear_solve(op):
-    def solve(x):
-        diagonal = 2.0 + op(x) ** 2
-        return jax.lax.custom_linear_solve(
-            lambda v: diagonal * v, x, lambda matvec, b: b / diagonal, symmetric=True
-        )
-
-    return solve
-
-
-def in_root(op):
-    # Newton's method for y + y³ = op(x).
-    def solve(f, y):
-        return jax.lax.fori_loop(0, 20, lambda _, y: y - f(y) / (1.0 + 3.0 * y**2), y)
-
-    def tangent_solve(g, y):
-        return y / g(jnp.ones_like(y))
-
-    def root(x):
-        target = op(x)
-        return jax.lax.custom_root(lambda y: y + y**3 - target, x, solve, tangent_solve)
-
-    return root
-
-
-def in_custom_vmap(op):
-    decorated = jax.custom_batching.custom_vmap(op)
-    decorated.def_vmap(lambda size, batched, x: (op(x), batched[0]))
-    return decorated
-
-
-PLACES = {
-    "alone": lambda op: op,
-    "jit": jax.jit,
-    "jit in jit": lambda op: jax.jit(lambda x: jax.jit(op, inline=True)(x) + jax.jit(op)(x)),
-    "twice": lambda op: lambda x: op(op(x)),
-    "scan": lambda op: lambda x: jax.lax.scan(lambda c, v: (op(c) + v, op(v)), x[0], x)[1],
-    "scan carry": lambda op: lambda x: jax.lax.scan(lambda c, v: (op(c) * v, c), x[0], x)[1],
-    "map": lambda op: lambda x: jax.lax.map(op, x),
-    "fori_loop": lambda op: lambda x: jax.lax.fori_loop(0, 3, lambda _, c: op(c), x),
-    "cond": lambda op: lambda x: jax.lax.cond(x.sum() > 0, op, jnp.cos, x),
-    "switch": lambda op: lambda x: jax.lax.switch(jnp.int32(x[0]), [jnp.cos, op, jnp.sin], x),
-    "associative_scan": lambda op: lambda x: jax.lax.associative_scan(lambda a, b: op(a) + b, x),
-    "checkpoint": jax.checkpoint,
-    "checkpoint with policy": lambda op: jax.checkpoint(
-        lambda x: jnp.outer(op(x), x) @ op(x), policy=jax.checkpoint_policies.dots_saveable
-    ),
-    "scan of checkpoint": lambda op: lambda x: jax.lax.scan(
-        jax.checkpoint(lambda c, _: (op(c), None)), x, None, length=2
-    )[0],
-    "vmap": jax.vmap,
-    "vmap of scan": lambda op: jax.vmap(
-        lambda x: jax.lax.scan(lambda c, _: (op(c), None), x, None, length=2)[0]
-    ),
-    "jit in cond in scan": lambda op: lambda x: jax.lax.scan(
-        lambda c, v: (jax.lax.cond(v > 1, jax.jit(op), jnp.cos, c), v), x, x
-    )[0],
-    "shard_map": in_shard_map,
-    "jit of shard_map": lambda op: jax.jit(in_shard_map(op)),
-    "custom_linear_solve": in_linear_solve,
-    "custom_root": in_root,
-    "custom_vmap": lambda op: with_custom_vjp(in_custom_vmap(op)),
-    "while_loop": lambda op: lambda x: jax.lax.while_loop(
-        lambda c: c.sum() < 50, lambda c: op(c) + 2 * c, x
-    ),
-}
-FORWARD_ONLY = {"while_loop"}  # JAX has no reverse mode for it
-X = jnp.array([1.2, 0.7, 1.9, 2.3])
-
-
-def total(fun):
-    return lambda x: jnp.sum(fun(x))
-
-
-REVERSE = {
+MODES = {
+    "jvp": lambda fun: lambda x: jax.jvp(fun, (x,), (jnp.cos(x),))[1],
+    "linearize": lambda fun: lambda x: jax.linearize(fun, x)[1](jnp.cos(x)),
     "grad": lambda fun: jax.grad(total(fun)),
     "grad of jit": lambda fun: jax.grad(total(jax.jit(fun))),
     "jit of grad": lambda fun: jax.jit(jax.grad(total(fun))),
@@ -154,33 +75,181 @@ REVERSE = {
     "grad of scan": lambda fun: jax.grad(
         lambda x: jax.lax.scan(lambda c, _: (fun(c), None), x, None, length=2)[0].sum()
     ),
-}
-FORWARD = {
-    "jvp": lambda fun: lambda x: jax.jvp(fun, (x,), (jnp.cos(x),))[1],
-    "jit of jvp": lambda fun: jax.jit(lambda x: jax.jvp(fun, (x,), (jnp.cos(x),))[1]),
-    "linearize": lambda fun: lambda x: jax.linearize(fun, x)[1](jnp.cos(x)),
+    "autodiff": lambda fun: jax.grad(total(autodiff(fun))),
+    "shard_map": lambda fun: jax.grad(total(in_shard_map(fun))),
 }
 
 
-def close(got, expected):
-    np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-5)
+def with_derivatives(fun, place):
+    """A function of x whose values are `fun`'s and those of its derivatives in both modes."""
+    if place == "while_loop":  # JAX has no reverse mode for it
+        return lambda x: jax.jvp(fun, (x,), (jnp.cos(x),))
+    return lambda x: (*jax.jvp(fun, (x,), (jnp.cos(x),)), jax.grad(total(fun))(x))
 
 
-@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
-def test_value_is_the_functions_own(place, rule):
-    fun = place(rule(body))
-    np.testing.assert_array_equal(autodiff(fun, custom_jvp=True)(X), fun(X))
+@functools.cache
+def expected(place):
+    return jax.jit(with_derivatives(PLACES[place](body), place))(X)
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("mode", FORWARD)
-def test_forward_mode_is_that_of_the_body(place, mode, rule):
+@for_rules("custom_vjp", "custom_vjp3", "custom_jvp")
+def test_the_bodys_derivatives_wherever_the_rule_stands(place, rule):
     fun = autodiff(PLACES[place](rule(body)), custom_jvp=True)
-    close(FORWARD[mode](fun)(X), FORWARD[mode](PLACES[place](body))(X))
+    close(jax.jit(with_derivatives(fun, place))(X), expected(place))
 
 
-@pytest.mark.parametrize("place", [p for p in PLACES if p not in FORWARD_ONLY])
-@pytest.mark.parametrize("mode", REVERSE)
-def test_reverse_mode_is_that_of_the_body(place, mode, rule):
+@pytest.mark.parametrize("place", ["alone", "jit", "scan", "checkpoint", "shard_map"])
+@for_rules("custom_vjp", "custom_jvp")
+def test_value_is_the_functions_own_to_the_bit(place, rule):
+    fun = PLACES[place](rule(body))
+    np.testing.assert_array_equal(autodiff(fun, custom_jvp=True)(X), fun(X))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_bodys_derivatives_in_every_mode(mode):
+    place = PLACES["scan"]
+    fun = autodiff(place(with_custom_vjp(body)))
+    close(MODES[mode](fun)(X), MODES[mode](place(body))(X))
+
+
+@pytest.mark.parametrize("mode", ["jvp", "vmap of grad"])
+@for_rules(*RULES)
+def test_every_kind_and_nesting_of_rules(mode, rule):
+    fun = autodiff(rule(body), custom_jvp=True)
+    close(MODES[mode](fun)(X), MODES[mode](body)(X))
+
+
+def test_custom_jvp_rules_stay_unless_asked_for():
+    fun = with_custom_jvp(body)
+    close(jax.grad(total(autodiff(fun)))(X), jnp.full(4, 99.0))
+
+
+def test_custom_root_stays_unless_asked_for():
+    fun = autodiff(in_root(with_custom_vjp(body)))
+    close(jax.grad(total(fun))(X), jax.grad(total(in_root(body)))(X))
+    assert [rule.kind for rule in custom_rules(fun, X)] == ["custom_jvp"]
+    assert custom_rules(autodiff(fun, custom_jvp=True), X) == ()
+
+
+def test_a_rule_that_stays_keeps_working_in_control_flow():
+    fun = PLACES["jit in cond in scan"](lambda x: with_custom_vjp(body)(jax.nn.relu(x)))
+    got = jax.grad(total(autodiff(fun)))(X)
+    close(got, jax.grad(total(PLACES["jit in cond in scan"](lambda x: body(jax.nn.relu(x)))))(X))
+
+
+def test_the_coming_checkpoint():
+    with flag("jax_remat3", True):
+        fun = jax.checkpoint(with_custom_vjp(body))
+        assert [rule.where for rule in custom_rules(fun, X)] != [""]
+        close(jax.grad(total(autodiff(fun)))(X), jax.grad(total(body))(X))
+
+
+def test_a_hijax_primitive():
+    names = ("VJPHiPrimitive", "HiPrim")  # jax 0.10, later ones
+    base: Any = next(getattr(hijax, name) for name in names if hasattr(hijax, name))
+
+    class Wave(base):
+        def __init__(self, aval):
+            self.in_avals, self.out_aval, self.params = (aval,), aval, {}
+            super().__init__()
+
+        def expand(self, x):
+            return body(x)
+
+        def vjp_fwd(self, perturbed, x):
+            return self(x), None
+
+        def vjp_bwd_retval(self, residual, g):
+            return (99.0 * g,)
+
+    def fun(x):
+        return Wave(jax.typeof(x))(x)
+
+    (rule,) = custom_rules(fun, X)
+    assert (rule.kind, rule.source) == ("hijax", None)
+    assert rule.name.endswith("Wave")
+    close(jax.grad(total(fun))(X), jnp.full(4, 99.0))
+    close(jax.grad(total(autodiff(jax.jit(fun))))(X), jax.grad(total(body))(X))
+
+
+def test_a_derivative_inside_fun_has_used_the_rule():
+    fun = jax.grad(with_custom_vjp(body))
+    assert fun(1.2) == autodiff(fun)(1.2) == 99.0
+
+
+# Structure
+
+
+def primitives(jaxpr):
+    """The names of the primitives in `jaxpr`, those in its calls included, without plain calls."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is not jex.primitives.closed_call_p:
+            yield eqn.primitive.name
+        for inner in jex.jaxprs_in_params(eqn.params):
+            yield from primitives(inner)
+
+
+@pytest.mark.parametrize("place", [p for p in PLACES if p != "custom_root"])  # a rule that stays
+@for_rules("custom_vjp3", "custom_jvp in custom_vjp")
+def test_nothing_changes_but_the_rules(place, rule):
     fun = autodiff(PLACES[place](rule(body)), custom_jvp=True)
-    close(REVERSE[mode](fun)(X), REVERSE[mode](PLACES[place](body))(X))
+    left = list(primitives(jax.make_jaxpr(jax.jit(fun))(X).jaxpr))
+    assert left == list(primitives(jax.make_jaxpr(jax.jit(PLACES[place](body)))(X).jaxpr))
+    assert not {"custom_vjp_call", "custom_jvp_call", "call_hi_primitive"} & set(left)
+
+
+def test_jit_and_checkpoint_keep_their_parameters():
+    policy = jax.checkpoint_policies.dots_saveable
+    inner = jax.checkpoint(with_custom_vjp(body), policy=policy, prevent_cse=False)
+    fun = jax.jit(inner, donate_argnums=0, inline=False)
+    (before,) = jax.make_jaxpr(fun)(X).eqns
+    (after,) = jax.make_jaxpr(autodiff(fun))(X).eqns
+    assert {k: v for k, v in after.params.items() if k != "jaxpr"} == {
+        k: v for k, v in before.params.items() if k != "jaxpr"
+    }
+    (remat,) = after.params["jaxpr"].eqns
+    assert remat.params["policy"] is policy
+    assert not remat.params["prevent_cse"]
+
+
+def test_no_rule_no_change():
+    def fun(x):
+        return jax.lax.scan(lambda c, v: (jax.jit(body)(c), v), x, x)[0]
+
+    assert str(jax.make_jaxpr(autodiff(fun, custom_jvp=True))(X)) == str(jax.make_jaxpr(fun)(X))
+
+
+def test_called_eagerly_it_compiles_once():
+    # JAX finds what it has compiled by the identity of jaxprs.
+    fun = autodiff(jax.jit(with_custom_vjp(body)))
+    (first,), (second,) = jax.make_jaxpr(fun)(X).eqns, jax.make_jaxpr(fun)(X).eqns
+    assert first.params["jaxpr"] is second.params["jaxpr"]
+
+
+def test_nothing_is_kept_alive():
+    array = np.arange(4.0, dtype=np.float32)
+    fun = jax.jit(lambda x: with_custom_vjp(body)(x) * array)
+    autodiff(fun)(X)
+    (eqn,) = jax.make_jaxpr(fun)(X).eqns
+    jaxpr = weakref.ref(eqn.params["jaxpr"])
+    del eqn, fun
+    jax.clear_caches()
+    gc.collect()
+    assert jaxpr() is None
+
+
+LAYERS = {name: PLACES[name] for name in ("jit", "checkpoint", "scan carry", "cond")}
+NOTHING = {"rule": with_custom_vjp, "autodiff": autodiff}  # adds no operation to the body
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.sampled_from(sorted(LAYERS | NOTHING)), max_size=4), st.booleans())
+def test_any_nesting(names, batched):
+    op, twin = with_custom_vjp(body), body
+    for name in names:
+        op = (LAYERS | NOTHING)[name](op)
+        twin = LAYERS.get(name, lambda fun: fun)(twin)
+    op, twin = (jax.vmap(op), jax.vmap(twin)) if batched else (op, twin)
+    x = jnp.stack([X, X + 0.1]) if batched else X
+    close(jax.grad(total(autodiff(op)))(x), jax.grad(total(twin))(x))
