@@ -1,0 +1,137 @@
+"""What a run of LeNet is: its flags, the state that it starts from, and how both come back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import jax
+import optax
+from flax import nnx
+
+import models
+from scripts import checkpoint, run_directory
+from scripts.data import DatasetName
+from scripts.device import Platform
+from scripts.images import Preprocessing
+from scripts.program import UserError, check
+from scripts.training import Rules, TrainState, split_model
+
+PROGRAM = "train_lenet"
+LEARNING_RATES = {"sgd": 0.025, "adamw": 0.002}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Flags of `train_lenet`."""
+
+    dataset: DatasetName = "digits"
+    """digits (scikit-learn's, no network), mnist, fashion-mnist, or idx: files of your own."""
+    data_dir: Path | None = None
+    """Folder of the IDX files; by default data/<dataset>, for idx there is no default."""
+    epochs: int = 20
+    """How often the training images pass."""
+    batch_size: int = 32
+    """Images per step. What is left of an epoch's permutation, less than a batch, sits it out."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW."""
+    learning_rate: float | None = None
+    """By default 0.025 for sgd and 0.002 for adamw."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Whether the learning rate falls to 0, along half a cosine, or stays."""
+    momentum: float = 0.9
+    """Of sgd."""
+    weight_decay: float = 1e-4
+    """For sgd added to the gradient, for adamw decoupled from it."""
+    max_shift: int = 3
+    """Each training image is shifted by up to this many pixels along each axis, anew each time."""
+    seed: int = 0
+    """Of the weights, the order of the images, and the shifts."""
+    rules: Rules = "custom"
+    """The hand-written gradients, or JAX's own of the same operations."""
+    platform: Platform | None = None
+    """By default the fastest that JAX finds."""
+    run_dir: Path = Path("runs")
+    """Where the folder of the run goes."""
+    name: str | None = None
+    """Name of that folder; by default the data set and the time."""
+    resume: Path | None = None
+    """Folder of an interrupted run to continue, with its own flags."""
+    quiet: bool = False
+    """Show nothing but errors."""
+
+
+def check_config(config: Config) -> None:
+    """Raises `UserError` if a flag's value makes no sense."""
+    rate = config.learning_rate
+    check(config.epochs >= 1, f"--epochs: expected at least 1, got {config.epochs}")
+    check(config.batch_size >= 1, f"--batch-size: expected at least 1, got {config.batch_size}")
+    check(rate is None or 0 < rate < float("inf"), f"--learning-rate: expected > 0, got {rate}")
+    check(0 <= config.momentum < 1, f"--momentum: expected 0 ≤ … < 1, got {config.momentum}")
+    check(
+        0 <= config.weight_decay < float("inf"),
+        f"--weight-decay: expected at least 0, got {config.weight_decay}",
+    )
+    check(0 <= config.max_shift < 32, f"--max-shift: expected 0 to 31, got {config.max_shift}")
+    check(0 <= config.seed < 2**32, f"--seed: expected 0 to 2³² - 1, got {config.seed}")
+
+
+def learning_rate(config: Config) -> float:
+    """The rate that the training starts with."""
+    return config.learning_rate or LEARNING_RATES[config.optimizer]
+
+
+def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
+    """The optimiser for a training of so many steps."""
+    rate = learning_rate(config)
+    schedule = optax.cosine_decay_schedule(rate, steps) if config.schedule == "cosine" else rate
+    if config.optimizer == "adamw":
+        return optax.adamw(schedule, weight_decay=config.weight_decay)
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(schedule, momentum=config.momentum),
+    )
+
+
+def initial_state(
+    config: Config, optimizer: optax.GradientTransformation
+) -> tuple[nnx.GraphDef, TrainState]:
+    """The structure of LeNet, and the state before the first step."""
+    weights_key, _ = keys(config)
+    graphdef, params = split_model(models.LeNet(rngs=nnx.Rngs(params=weights_key)))
+    return graphdef, TrainState(params, optimizer.init(params))
+
+
+def keys(config: Config) -> tuple[jax.Array, jax.Array]:
+    """The random keys of the weights and of the epochs."""
+    weights_key, epochs_key = jax.random.split(jax.random.key(config.seed))
+    return weights_key, epochs_key
+
+
+def stored_run(directory: Path) -> tuple[Config, Preprocessing]:
+    """The flags of a run, and the preprocessing of its images.
+
+    Raises:
+      UserError: if `directory` is not the folder of a run of `train_lenet`.
+    """
+    stored = run_directory.read_config(directory)
+    file = directory / run_directory.CONFIG
+    program = stored.get("program")
+    check(program == PROGRAM, f"{file}: expected a run of {PROGRAM}, got {program!r}")
+    try:
+        config = run_directory.restore(Config, stored.get("config"))
+        preprocessing = run_directory.restore(Preprocessing, stored.get("preprocessing"))
+        check_config(config)
+    except (UserError, ValueError) as error:
+        raise UserError(f"{file}: damaged: {error}") from error
+    return config, preprocessing
+
+
+def restore_state(
+    directory: Path, config: Config, optimizer: optax.GradientTransformation
+) -> tuple[nnx.GraphDef, int, TrainState]:
+    """The structure of LeNet, the epochs that the run has done, and the state after them."""
+    graphdef, like = initial_state(config, optimizer)
+    epoch, state = checkpoint.load(directory / run_directory.CHECKPOINTS, like)
+    return graphdef, epoch, state

@@ -1,0 +1,31 @@
+"""Lines where there is no terminal, a bar above them where there is one."""
+
+import pytest
+
+from scripts.display import Display
+
+
+def show(quiet=False):
+    with Display(3, completed=1, quiet=quiet) as display:
+        display.say("[start]" + "." * 100)
+        display.advance("epoch 2", "loss 0.1")
+
+
+def test_plain_lines(capsys):
+    show()
+    assert capsys.readouterr().out == "[start]" + "." * 100 + "\nepoch 2\n"
+
+
+def test_quiet(capsys):
+    show(quiet=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_bar_on_a_terminal(capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    show()
+    shown = capsys.readouterr().out
+    assert "2/3" in shown
+    assert "loss 0.1" in shown
+    assert "epoch 2\n" in shown
