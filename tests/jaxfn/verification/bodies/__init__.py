@@ -1,0 +1,62 @@
+"""Two bodies of hand-written rules, wrong ones and correct ones, that measure a gradient checker.
+
+The rules are written as users write them. Each wrong one states the cause of its error; each
+correct one tempts a checker into a false alarm. Each case has a witness that does not use the
+checker, see `witnesses`.
+"""
+
+from tests.jaxfn.verification.bodies import (
+    algebra_correct,
+    batching_wrong,
+    contract_wrong,
+    convolution_wrong,
+    declared_correct,
+    elementwise_wrong,
+    indexing_wrong,
+    kinks_correct,
+    linear_algebra_wrong,
+    losses_wrong,
+    normalisation_wrong,
+    numerics_correct,
+    precision_correct,
+    precision_wrong,
+    regions_wrong,
+    second_order_wrong,
+    sequences_wrong,
+    solvers_correct,
+    structures_correct,
+    transformations_wrong,
+    trees_wrong,
+)
+from tests.jaxfn.verification.bodies.case import CAUSES, Case
+
+_WRONG = (
+    batching_wrong,
+    contract_wrong,
+    convolution_wrong,
+    elementwise_wrong,
+    indexing_wrong,
+    linear_algebra_wrong,
+    losses_wrong,
+    normalisation_wrong,
+    precision_wrong,
+    regions_wrong,
+    second_order_wrong,
+    sequences_wrong,
+    transformations_wrong,
+    trees_wrong,
+)
+_CORRECT = (
+    algebra_correct,
+    declared_correct,
+    kinks_correct,
+    numerics_correct,
+    precision_correct,
+    solvers_correct,
+    structures_correct,
+)
+
+WRONG = tuple(case for module in _WRONG for case in module.body.cases)
+CORRECT = tuple(case for module in _CORRECT for case in module.body.cases)
+
+__all__ = ["CAUSES", "CORRECT", "WRONG", "Case"]
