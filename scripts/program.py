@@ -31,8 +31,10 @@ def run_program(
       config_type: dataclass whose fields are the flags.
       doc: the program's docstring, shown by `--help`.
     """
+    spec = sys.modules["__main__"].__spec__
+    program = f"python -m {spec.name}" if spec else None
     try:
-        main(tyro.cli(config_type, description=doc))
+        main(tyro.cli(config_type, prog=program, description=doc))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)

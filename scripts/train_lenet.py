@@ -50,6 +50,7 @@ from scripts.training import (
 )
 
 EVALUATION_BATCH = 500
+HEADER = "epoch  train loss  accuracy  test loss  accuracy  images/s"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +79,8 @@ class EpochMetrics:
 
     def __str__(self) -> str:
         return (
-            f"epoch {self.epoch:3}   train loss {self.train_loss:.4f}, "
-            f"accuracy {self.train_accuracy:7.2%}   test loss {self.test_loss:.4f}, "
-            f"accuracy {self.test_accuracy:7.2%}   {self.images_per_second:7,.0f} images/s"
+            f"{self.epoch:5}  {self.train_loss:10.4f}  {self.train_accuracy:8.2%}  "
+            f"{self.test_loss:9.4f}  {self.test_accuracy:8.2%}  {self.images_per_second:8,.0f}"
         )
 
 
@@ -138,18 +138,12 @@ def main(config: Config) -> Result:
             f"{images:,} training and {len(dataset.test.labels):,} test images, "
             f"{jax.devices()[0].device_kind}, {config.rules} rules → {run.directory}"
         )
+        display.say(HEADER)
         try:
             seconds, probabilities = _train(config, dataset, run, optimizer, display)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(run)) from None
-        plot_curves(run.directory / "curves.png", [dataclasses.asdict(m) for m in run.history])
-        plot_predictions(
-            run.directory / "predictions.png",
-            images=np.asarray(dataset.test.images),
-            labels=np.asarray(dataset.test.labels),
-            probabilities=np.asarray(probabilities),
-            names=class_names(config.dataset),
-        )
+        _draw(config, dataset, run, probabilities)
         result = Result(tuple(run.history), seconds, run.directory)
         display.say(
             f"test accuracy {result.test_accuracy:.2%} after {config.epochs} epochs, "
@@ -252,9 +246,24 @@ def _train(
         # In this order: --resume drops metrics that are newer than the checkpoint.
         run_directory.append_metrics(run.directory, dataclasses.asdict(metrics))
         checkpoint.save(run.directory / run_directory.CHECKPOINTS, epoch, state)
-        display.advance(str(metrics), f"loss {metrics.train_loss:.4f}")
+        display.advance(
+            str(metrics),
+            f"loss {metrics.train_loss:.4f}, test {metrics.test_accuracy:.1%}, "
+            f"{metrics.images_per_second:,.0f} images/s",
+        )
     assert logits is not None  # at least one epoch is missing
     return time.perf_counter() - start, jax.nn.softmax(logits)
+
+
+def _draw(config: Config, dataset: Dataset, run: Run, probabilities: jax.Array) -> None:
+    plot_curves(run.directory / "curves.png", [dataclasses.asdict(line) for line in run.history])
+    plot_predictions(
+        run.directory / "predictions.png",
+        images=np.asarray(dataset.test.images),
+        labels=np.asarray(dataset.test.labels),
+        probabilities=np.asarray(probabilities),
+        names=class_names(config.dataset),
+    )
 
 
 def _check_finite(metrics: EpochMetrics, config: Config, run: Run) -> None:

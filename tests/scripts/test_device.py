@@ -9,7 +9,7 @@ from scripts.program import UserError
 
 @pytest.fixture(autouse=True)
 def _platforms_stay():
-    before = jax.config.read("jax_platforms")
+    before = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
     yield
     jax.config.update("jax_platforms", before)
 
