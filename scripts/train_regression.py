@@ -118,7 +118,7 @@ def train(
         updates, opt_state = optimizer.update(grads, opt_state)
         return (optax.apply_updates(params, updates), opt_state), loss
 
-    # Four steps to a turn of the loop: each turn has a cost of its own, a fifth of the time on a CPU.
+    # Four steps to a turn of the loop, which has a cost of its own: a fifth of the time on a CPU.
     carry = (params, optimizer.init(params))
     (params, _), losses = lax.scan(step, carry, length=steps, unroll=4)
     return params, losses
