@@ -9,13 +9,20 @@ PY := $(VENV)/bin/python
 TESTS ?= tests
 ARGS ?=
 
-.PHONY: train test lint parity clean
+.PHONY: train test long lint parity compare clean
 
 train: $(VENV)/train
 	$(PY) -m scripts.train_lenet $(ARGS)
 
 test: $(VENV)/test
 	$(PY) -m pytest $(TESTS) $(ARGS)
+
+# What `make test` takes a sample of: the checker over every rule of the two bodies.
+long: $(VENV)/test
+	$(PY) -m pytest -m long $(TESTS) $(ARGS)
+
+compare: $(VENV)/train
+	$(PY) -m scripts.compare $(ARGS)
 
 lint: $(VENV)/dev
 	$(PY) -m ruff check .

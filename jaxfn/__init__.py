@@ -1,4 +1,8 @@
-"""Operations with hand-written gradients, as pure JAX functions."""
+"""Operations with hand-written gradients, as pure JAX functions, and the means to know that such a
+gradient is right and that it pays."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from jaxfn.autodiff import CustomRule as CustomRule
 from jaxfn.autodiff import autodiff as autodiff
@@ -8,4 +12,32 @@ from jaxfn.functional import linear as linear
 from jaxfn.functional import max_pool2d as max_pool2d
 from jaxfn.functional import relu as relu
 
+if TYPE_CHECKING:
+    from jaxfn.comparison import Comparison as Comparison
+    from jaxfn.comparison import compare as compare
+    from jaxfn.verification import GradcheckError as GradcheckError
+    from jaxfn.verification import GradcheckReport as GradcheckReport
+    from jaxfn.verification import gradcheck as gradcheck
+    from jaxfn.verification import gradgradcheck as gradgradcheck
+
 __version__ = "0.1.0"
+
+# The checks are half of the code, and training needs none of it: they are imported when asked for.
+_ON_DEMAND = {
+    "Comparison": "jaxfn.comparison",
+    "compare": "jaxfn.comparison",
+    "GradcheckError": "jaxfn.verification",
+    "GradcheckReport": "jaxfn.verification",
+    "gradcheck": "jaxfn.verification",
+    "gradgradcheck": "jaxfn.verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_ON_DEMAND[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_DEMAND})

@@ -21,10 +21,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def public(module) -> list[tuple[str, object]]:
+    values = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
     return [
         (f"{module.__name__}.{name}", value)
-        for name, value in vars(module).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
+        for name, value in values.items()
+        if getattr(value, "__module__", "").startswith(module.__name__)
     ]
 
 

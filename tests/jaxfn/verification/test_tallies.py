@@ -76,7 +76,6 @@ def test_jaxfn_gradcheck_is_a_tool():
 @pytest.mark.parity
 @pytest.mark.parametrize("mode", ["slow", "fast"])
 def test_torch_bridge_takes_complex_numbers_and_trees(mode):
-    pytest.importorskip("torch")
     tool = tallies.tools(with_torch=True)[f"PyTorch gradcheck, {mode} mode"]
     names = "complex_square", "squared_norm_of_a_tree", "maximum_and_its_index"
     right = tallies.tally(tool, [CASES[name] for name in names])

@@ -1,0 +1,245 @@
+"""The rule's gradients against autodiff's of the reference, at every element of every probe.
+
+Each pullback of a dense random cotangent has all the gradient's elements, so one wrong element
+among any number is compared directly; the cotangents of a small function are also a whole basis.
+Where rule and reference differ, function values decide: see `judge`.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxfn.verification.probes import GIVEN, Probe
+from jaxfn.verification.subject import Subject, columns_of, run_rows
+
+BASIS = 64
+ROUNDING_SAMPLES = 8
+ROUNDING_SAFETY = 30.0
+SCALES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
+
+
+@dataclass
+class Comparison:
+    """Gradients of rule and reference for many cotangents at many probes, `[items, inputs]`.
+
+    `bad` marks the elements that differ by more than rounding; `usable` the items whose function
+    value is finite; `unstable` the elements where autodiff jumps however little the point moves,
+    between `low` and `high`; `doubtful` the probes at which anything had to be looked at twice.
+    """
+
+    probes: list[Probe]
+    which: np.ndarray
+    cotangents: np.ndarray
+    rule: np.ndarray
+    reference: np.ndarray | None
+    primal: np.ndarray
+    values: np.ndarray
+    reference_values: np.ndarray | None
+    usable: np.ndarray
+    tolerance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    bad: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
+    unstable: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
+    low: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    high: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    doubtful: set[int] = field(default_factory=set)
+
+    def items_of(self, probe: int) -> np.ndarray:
+        """The items at a probe whose value is finite."""
+        return np.flatnonzero((self.which == probe) & self.usable)
+
+
+def cotangents_for(subject: Subject, probe: Probe) -> np.ndarray:
+    """The cotangents to pull back at a probe."""
+    m, rng = subject.rule.size, subject.rng
+    if m == 0:
+        return np.zeros((1, 0))
+    if probe.kind == GIVEN:
+        if m == 1:
+            return np.array([[1.0], [-0.7]])
+        if m <= BASIS:
+            return np.concatenate([np.eye(m), rng.standard_normal((2, m)), np.ones((1, m))])
+        basis = np.eye(m)[rng.choice(m, 3, replace=False)] if m <= 20_000 else np.zeros((0, m))
+        return np.concatenate([rng.standard_normal((3, m)), np.ones((1, m)), basis])
+    if m == 1:
+        return np.ones((1, 1))
+    return rng.standard_normal((1 if m > 20_000 else 2, m))
+
+
+def compare(subject: Subject) -> Comparison:
+    """Evaluates rule and reference at all probes, and marks the elements that differ."""
+    cotangents = [cotangents_for(subject, probe) for probe in subject.probes]
+    which = np.repeat(np.arange(len(cotangents)), [len(c) for c in cotangents])
+    gammas = np.concatenate(cotangents).astype(np.float32).astype(np.float64)
+    if not subject.linear:
+        subject.cotangent_scale = _linear_range(subject, cotangents[0])
+        gammas = gammas * subject.cotangent_scale
+    x, integers = columns_of(subject.probes)
+    values = run_rows(subject.rule.value, x, integers)[0]
+    rows = (x[which], tuple(part[which] for part in integers), gammas)
+    primal, rule = run_rows(subject.rule.pull, *rows)
+    reference = reference_values = None
+    if subject.reference is not None:
+        reference_values, reference = run_rows(subject.reference.pull, *rows)
+    usable = np.asarray(np.isfinite(values).all(axis=1))[which]
+    usable &= ~_on_the_edge(subject, usable, which)[which]
+    if reference_values is not None and not subject.has_surrogate:
+        usable &= np.isfinite(reference_values).all(axis=1)
+    found = Comparison(
+        subject.probes, which, gammas, rule, reference, primal, values, reference_values, usable
+    )
+    if reference is not None:
+        _mark(subject, found)
+    return found
+
+
+def _on_the_edge(subject: Subject, usable: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """The probes with a zero in an array that must be positive: the edge of an open domain.
+
+    An array counts as such if it is given positive and no point with a negative value is accepted.
+    """
+    accepted = np.array([usable[which == i].any() for i in range(len(subject.probes))])
+    edge = np.zeros(len(subject.probes), bool)
+    for leaf in subject.arguments.leaves:
+        parts = np.stack([p.x[leaf.part] for p in subject.probes])
+        negative = (parts < 0).any(axis=1)
+        if negative.any() and (parts[0] > 0).all() and not accepted[negative].any():
+            edge |= (parts == 0).any(axis=1)
+    if (edge & accepted).any():
+        subject.notes.append("points on the edge of the domain are left out")
+    return edge
+
+
+def _linear_range(subject: Subject, cotangents: np.ndarray) -> float:
+    """How small the cotangents of a rule that is not linear must be for it to be compared.
+
+    A rule that clips its cotangent follows its derivative below the threshold.
+    """
+    if subject.reference is None:
+        return 1.0
+    probe, count = subject.probes[0], len(cotangents)
+    x = np.repeat(probe.x[None], count, axis=0)
+    integers = tuple(np.repeat(part[None], count, axis=0) for part in probe.integers)
+    errors = []
+    for scale in SCALES:
+        rows = (x, integers, scale * cotangents)
+        rule, reference = (
+            run_rows(engine.pull, *rows)[1] for engine in (subject.rule, subject.reference)
+        )
+        errors.append(float(np.nan_to_num(np.abs(rule - reference), nan=np.inf).max()) / scale)
+    best = SCALES[int(np.argmin(np.round(errors, 6)))]
+    if best != 1:
+        subject.notes.append(
+            f"not linear in the cotangent: compared at cotangents of size {best:g}"
+        )
+    return best
+
+
+def _mark(subject: Subject, found: Comparison) -> None:
+    assert found.reference is not None
+    with np.errstate(all="ignore"):
+        tolerance = floor(subject, found.reference, found)
+        bad = differs(found.rule, found.reference, tolerance) & found.usable[:, None]
+        found.unstable = np.zeros_like(bad)
+        found.low, found.high = found.reference.copy(), found.reference.copy()
+        found.doubtful = {int(i) for i in found.which[bad.any(axis=1)]}
+        for probe in sorted(found.doubtful):
+            items = found.items_of(probe)
+            tolerance[items] += rounding(subject, found, items, bad[items])
+            tolerance[items] += precision_gap(subject, found, items)
+        found.tolerance = tolerance
+        found.bad = differs(found.rule, found.reference, tolerance) & found.usable[:, None]
+
+
+def differs(rule: np.ndarray, reference: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    """Where two gradients differ by more than the tolerance; two that are not finite agree."""
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(rule) & np.isfinite(reference)
+        apart = np.abs(rule - reference) > tolerance
+        one = np.isfinite(rule) != np.isfinite(reference)
+    return np.where(finite, apart, one)
+
+
+def floor(subject: Subject, reference: np.ndarray, found: Comparison) -> np.ndarray:
+    """The difference that is none: ulps of the element, and rounding at the scale of its leaf."""
+    scales = np.zeros_like(reference)
+    finite = np.where(np.isfinite(reference), np.abs(reference), 0.0)
+    given = np.flatnonzero(found.usable & (found.which == 0))
+    for leaf in subject.arguments.leaves:
+        largest = finite[:, leaf.part].max(axis=1, initial=0.0)
+        typical = np.median(largest[given]) if given.size else 0.0
+        scales[:, leaf.part] = np.maximum(largest, typical)[:, None]
+    return subject.relative_floor * finite + subject.absolute_floor * scales
+
+
+def rounding(subject: Subject, found: Comparison, items: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """How far the gradients move when the point moves by a few ulps: their conditioning.
+
+    Rounding moves them in proportion to the ulps. At a kink they jump by the same amount however
+    small the move: that is no rounding, and the jump is kept as the interval of the derivative.
+    """
+    assert found.reference is not None
+    little = _nearby(subject, found, items, 4 * subject.eps)
+    more = _nearby(subject, found, items, 256 * subject.eps)
+    base = found.reference[items]
+    spread, wider = (_spread(base, samples[1]) for samples in (little, more))
+    own = _spread(found.rule[items], little[0])
+    size = _size(found, base)
+    jumps = (wider < 4 * spread) & (spread > 1e-7 * size) | ~np.isfinite(base)
+    near = np.concatenate([little[1], more[1], base[None]])
+    near = np.where(np.isfinite(near), near, np.nan)
+    found.unstable[items] = jumps & bad
+    found.low[items] = np.where(jumps, np.fmin.reduce(near), base)
+    found.high[items] = np.where(jumps, np.fmax.reduce(near), base)
+    return ROUNDING_SAFETY * np.where(jumps, 0.0, np.maximum(spread, np.minimum(own, wider)))
+
+
+def _size(found: Comparison, base: np.ndarray) -> float:
+    """The largest gradient here or at the given point: what is far below it is rounding."""
+    assert found.reference is not None
+    given = found.reference[found.which == 0]
+    return float(max(np.abs(g[np.isfinite(g)]).max(initial=0) for g in (base, given)))
+
+
+def _spread(base: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    change = np.abs(samples - base)
+    return np.where(np.isfinite(change), change, 0.0).max(axis=0)
+
+
+def _nearby(
+    subject: Subject, found: Comparison, items: np.ndarray, by: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of rule and reference at points that differ by a few ulps."""
+    assert subject.reference is not None
+    count = 2 if subject.large else ROUNDING_SAMPLES
+    probe = found.probes[found.which[items[0]]]
+    step = np.where(probe.x == 0, _typical(subject), np.abs(probe.x))
+    noise = subject.rng.uniform(-1.0, 1.0, (count, len(probe.x)))
+    x = np.repeat(probe.x + by * step * noise, len(items), axis=0)
+    integers = tuple(np.repeat(part[None], len(x), axis=0) for part in probe.integers)
+    rows = (x, integers, np.tile(found.cotangents[items], (count, 1)))
+    shape = (count, len(items), -1)
+    rule = run_rows(subject.rule.pull, *rows)[1].reshape(shape)
+    return rule, run_rows(subject.reference.pull, *rows)[1].reshape(shape)
+
+
+def _typical(subject: Subject) -> np.ndarray:
+    """The size of each leaf's elements, repeated for each; 1 for a leaf of zeros."""
+    sizes = np.ones(subject.arguments.size)
+    for leaf in subject.arguments.leaves:
+        part = np.abs(subject.arguments.given[leaf.part])
+        sizes[leaf.part] = (float(np.median(part)) if part.size else 0.0) or 1.0
+    return sizes
+
+
+def precision_gap(subject: Subject, found: Comparison, items: np.ndarray) -> np.ndarray:
+    """The error in double precision that the one in single precision extrapolates to."""
+    if not subject.wide or subject.native_reference is None or subject.native_eps < 1e-8:
+        return np.zeros((len(items), subject.arguments.size))
+    assert found.reference is not None
+    probe = found.probes[found.which[items[0]]]
+    x = np.repeat(probe.x[None], len(items), axis=0)
+    integers = tuple(np.repeat(part[None], len(items), axis=0) for part in probe.integers)
+    rows = (x, integers, found.cotangents[items])
+    low = run_rows(subject.native_reference.pull, *rows)[1]
+    gap = np.abs(low - found.reference[items]) * (2.3e-16 / subject.native_eps)
+    return ROUNDING_SAFETY * np.where(np.isfinite(gap), gap, 0.0)

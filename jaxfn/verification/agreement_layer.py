@@ -1,0 +1,72 @@
+"""The verdict on the comparison with autodiff: what was judged, in one check."""
+
+import numpy as np
+
+from jaxfn.verification import diagnosis
+from jaxfn.verification.agreement import Comparison
+from jaxfn.verification.elements import element_of
+from jaxfn.verification.judge import KINK, OPEN, RIGHT, WRONG, Judgement, judge
+from jaxfn.verification.probes import GIVEN
+from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check
+from jaxfn.verification.subject import Subject
+
+AUTODIFF = (
+    "every element of the gradient agrees with autodiff of the reference at every probe",
+    "points that were not visited",
+)
+
+
+def check_agreement(subject: Subject, found: Comparison) -> Check:
+    """The verdict on every element at every probe."""
+    if found.reference is None:
+        detail = "skipped because the reference has no autodiff"
+        return Check("autodiff", SKIPPED, *AUTODIFF, detail=detail)
+    judged = judge(subject, found)
+    power = _power(found)
+    wrong = [j for j in judged if j.outcome == WRONG]
+    if wrong:
+        first = min(wrong, key=lambda j: (found.which[j.item] != 0, _closeness(found, j)))
+        expected = found.reference[first.item].copy()
+        if not np.isfinite(expected[first.element]):
+            expected[first.element] = (first.low + first.high) / 2
+        name = found.probes[found.which[first.item]].name
+        worst = element_of(subject.arguments, first.element, found.rule[first.item], expected, name)
+        cause = diagnosis.diagnose(subject, found, wrong)
+        return Check("autodiff", FAIL, *AUTODIFF, power, worst, cause.text, cause.text, cause.name)
+    kinks = sum(j.outcome == KINK for j in judged)
+    unsure = [j for j in judged if j.outcome == OPEN]
+    at_given = [j for j in unsure if found.probes[found.which[j.item]].kind == GIVEN]
+    finite = [j for j in at_given if np.isfinite(found.reference[j.item, j.element])]
+    if finite:
+        text = f"{len(finite)} elements at the given point cannot be decided"
+        return Check("autodiff", INCONCLUSIVE, *AUTODIFF, power, None, text)
+    better = sum(j.outcome == RIGHT for j in judged)
+    said = [
+        f"{kinks} elements at kinks: between the one-sided derivatives, by another convention than "
+        "autodiff's"
+        if kinks
+        else "",
+        f"{better} elements where differences confirm the rule, not autodiff" if better else "",
+        f"{len(unsure)} elements left out" if unsure else "",
+    ]
+    return Check("autodiff", PASS, *AUTODIFF, power, detail="; ".join(filter(None, said)))
+
+
+def _closeness(found: Comparison, judged: Judgement) -> float:
+    assert found.reference is not None
+    with np.errstate(all="ignore"):
+        gap = abs(
+            found.rule[judged.item, judged.element] - found.reference[judged.item, judged.element]
+        )
+        ratio = gap / found.tolerance[judged.item, judged.element]
+    return -float(ratio) if np.isfinite(ratio) else -np.inf
+
+
+def _power(found: Comparison) -> float | None:
+    given = np.flatnonzero((found.which == 0) & found.usable)
+    if not given.size or found.reference is None:
+        return None
+    size = np.abs(found.reference[given]).max(axis=0)
+    tolerance = found.tolerance[given].max(axis=0)
+    large = size > 1e-6 * size.max(initial=0)
+    return float(np.max(tolerance[large] / size[large])) if large.any() else None

@@ -1,0 +1,137 @@
+"""What JAX does not check: the types of the gradients, and the primal of the forward rule."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification.agreement import Comparison, differs
+from jaxfn.verification.coordinates import is_inexact, output_leaves
+from jaxfn.verification.elements import leaf_element
+from jaxfn.verification.probes import GIVEN, NEAR
+from jaxfn.verification.report import FAIL, PASS, Check
+from jaxfn.verification.subject import Subject, columns_of, run_rows
+
+TYPES = (
+    "each gradient has its argument's structure, shape and dtype",
+    "anything about values",
+)
+PRIMAL = (
+    "differentiating does not change what the function returns: value, dtype, weak type",
+    "that the function itself computes what it should",
+)
+
+
+def check_types(subject: Subject) -> Check:
+    """The dtype of each gradient, without `jit`; JAX lets a wrong one through."""
+    arguments = subject.arguments
+    wrong = []
+    out, pullback = jax.vjp(subject.native.of_leaves(subject.arguments.integers), _given(subject))
+    (gradients,) = pullback([jnp.ones(o.shape, o.dtype) for o in out])
+    for leaf, gradient in zip(arguments.leaves, gradients, strict=True):
+        if gradient.dtype != leaf.dtype or gradient.shape != leaf.shape:
+            wrong.append(
+                f"the gradient of {leaf.path} is {_type(gradient)}, its argument is "
+                f"{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}"
+            )
+    text = "; ".join(wrong)
+    return Check(
+        "types",
+        FAIL if wrong else PASS,
+        *TYPES,
+        detail=text,
+        diagnosis=f"wrong dtype: {text}" if wrong else "",
+        cause="dtype" if wrong else "",
+    )
+
+
+def _given(subject: Subject) -> list[Any]:
+    values = subject.arguments.values
+    return [values[leaf.position] for leaf in subject.arguments.leaves]
+
+
+def _type(array: Any) -> str:
+    return f"{array.dtype.name}{list(array.shape)}"
+
+
+def check_primal(subject: Subject, out: Any, found: Comparison) -> Check:
+    """The forward rule's output against the function's own, at every probe."""
+    wrong = _primal_types(subject, out)
+    if wrong:
+        text = "; ".join(wrong)
+        return Check(
+            "primal",
+            FAIL,
+            *PRIMAL,
+            detail=text,
+            diagnosis=f"the primal differs: {text}",
+            cause="primal",
+        )
+    first = np.array([found.items_of(i)[0] for i in np.unique(found.which[found.usable])], int)
+    tolerance = _tolerance(subject, found, first)
+    own = np.abs(found.values[0])
+    large = own > 1e-6 * own.max(initial=0)
+    power = float(np.max(tolerance[0][large] / own[large])) if large.any() and len(first) else None
+    pairs = [("the forward rule", found.primal[first])]
+    if found.reference_values is not None and not subject.has_surrogate:
+        pairs.append(("the reference", found.reference_values[first]))
+    for who, computed in pairs:
+        item = _worst(subject, found, first, computed, tolerance)
+        if item is not None:
+            k, coordinate = item
+            probe = found.probes[found.which[first[k]]].name
+            own = found.values[found.which[first[k]]]
+            worst = leaf_element(output_leaves(out), coordinate, computed[k], own, probe)
+            text = f"{who} computes another value than the function: {worst}"
+            return Check(
+                "primal", FAIL, *PRIMAL, power, worst, text, f"the primal differs: {text}", "primal"
+            )
+    return Check("primal", PASS, *PRIMAL, power)
+
+
+def _primal_types(subject: Subject, out: Any) -> list[str]:
+    own = [jnp.asarray(leaf) for leaf in jax.tree.leaves(out) if is_inexact(leaf)]
+    ruled, _ = jax.vjp(subject.native.of_leaves(subject.arguments.integers), _given(subject))
+    wrong = []
+    for leaf, a, b in zip(output_leaves(out), own, ruled, strict=True):
+        if (a.dtype, a.weak_type) != (b.dtype, b.weak_type):
+            weak = " (weak type)"
+            wrong.append(
+                f"{leaf.path} is {b.dtype.name}{weak if b.weak_type else ''} from the forward "
+                f"rule and {a.dtype.name}{weak if a.weak_type else ''} from the function"
+            )
+    return wrong
+
+
+def _tolerance(subject: Subject, found: Comparison, items: np.ndarray) -> np.ndarray:
+    values = found.values[found.which[items]]
+    with np.errstate(all="ignore"):
+        scale = np.abs(values).max(axis=1, keepdims=True, initial=0)
+        return subject.relative_floor * np.abs(values) + subject.absolute_floor * scale
+
+
+def _worst(
+    subject: Subject, found: Comparison, items: np.ndarray, seen: np.ndarray, tolerance: np.ndarray
+) -> tuple[int, int] | None:
+    own = found.values[found.which[items]]
+    bad = differs(seen, own, tolerance)
+    if not bad.any():
+        return None
+    rows = np.flatnonzero(bad.any(axis=1))
+    x, integers = columns_of([found.probes[found.which[items[k]]] for k in rows])
+    spread = np.zeros((len(rows), own.shape[1]))
+    with np.errstate(all="ignore"):
+        for _ in range(3):
+            noise = subject.rng.choice([-1.0, 1.0], x.shape)
+            moved = run_rows(subject.rule.value, x * (1 + 4 * subject.eps * noise), integers)[0]
+            spread = np.fmax(spread, np.abs(moved - own[rows]))
+        gap = np.abs(seen[rows] - own[rows])
+        gap = np.where(np.isfinite(gap), gap, np.where(bad[rows], np.inf, 0.0))
+        excess = gap / (tolerance[rows] + 30 * spread)
+        near = np.array([found.probes[found.which[items[k]]].kind in (GIVEN, NEAR) for k in rows])
+        limit = np.where(near, 1.0, 100.0)[:, None]
+        relative = gap > np.where(near[:, None], 0, 1e-4 * np.abs(own[rows]))
+    excess = np.where(bad[rows] & relative, excess / limit, 0.0)
+    k, coordinate = np.unravel_index(np.argmax(excess), excess.shape)
+    return (int(rows[k]), int(coordinate)) if excess[k, coordinate] > 1 else None

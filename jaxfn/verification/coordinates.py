@@ -1,0 +1,194 @@
+"""Trees of arrays as flat real vectors: every layer compares vectors, whatever the tree holds.
+
+A complex element takes two coordinates, its real and its imaginary part. JAX pairs a cotangent
+`c` with a tangent `t` as `Re(c t)`, without conjugation, so cotangents and gradients keep
+`(Re c, -Im c)`: then `gradient = Jᵀ cotangent` holds for the real Jacobian `J` of the vectors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One array of a tree: where it stands in the tree and in the vector."""
+
+    path: str
+    argument: int
+    shape: tuple[int, ...]
+    dtype: Any
+    start: int
+    position: int
+
+    @property
+    def is_complex(self) -> bool:
+        return jnp.issubdtype(self.dtype, jnp.complexfloating)
+
+    @property
+    def count(self) -> int:
+        return int(np.prod(self.shape, dtype=int))
+
+    @property
+    def size(self) -> int:
+        return self.count * (2 if self.is_complex else 1)
+
+    @property
+    def part(self) -> slice:
+        return slice(self.start, self.start + self.size)
+
+    def index_of(self, coordinate: int) -> tuple[int, ...]:
+        """The index into the array of a coordinate of the vector."""
+        flat = (coordinate - self.start) % max(self.count, 1)
+        return tuple(int(i) for i in np.unravel_index(flat, self.shape)) if self.shape else ()
+
+
+def is_inexact(value: Any) -> bool:
+    """Whether the value is an array, or a number, of a floating or complex dtype."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return isinstance(value, (float, complex))
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether the value is an array of integers or booleans; Python numbers stay static."""
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and (jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_)
+
+
+def leaves_of(
+    paths_and_values: Sequence[tuple[Any, Any]], prefix: str = "args"
+) -> tuple[Leaf, ...]:
+    """The differentiable leaves, laid out one after the other."""
+    found, start = [], 0
+    for position, (path, value) in enumerate(paths_and_values):
+        if is_inexact(value):
+            argument = getattr(path[0], "idx", 0) if path else 0
+            name = prefix + jax.tree_util.keystr(path)
+            dtype = jnp.result_type(value)
+            leaf = Leaf(name, argument, tuple(np.shape(value)), dtype, start, position)
+            found.append(leaf)
+            start += leaf.size
+    return tuple(found)
+
+
+def wide_dtype(dtype: Any) -> Any:
+    """The double precision of the same kind."""
+    return jnp.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.float64
+
+
+class Arguments:
+    """The arguments of a call: differentiable leaves as a vector, the others beside it."""
+
+    def __init__(self, args: tuple[Any, ...]) -> None:
+        pairs, self.tree = jax.tree_util.tree_flatten_with_path(args)
+        self.values = [value for _, value in pairs]
+        self.leaves = leaves_of(pairs)
+        self.integer_positions = [i for i, v in enumerate(self.values) if is_integer(v)]
+        self.paths = ["args" + jax.tree_util.keystr(path) for path, _ in pairs]
+        self.size = sum(leaf.size for leaf in self.leaves)
+        self.given = self.flatten(self.values)
+        self.integers = tuple(np.asarray(self.values[i]) for i in self.integer_positions)
+
+    def flatten(self, values: Sequence[Any]) -> np.ndarray:
+        """The vector of a list of leaves, in double precision."""
+        parts = [_parts(values[leaf.position], leaf.is_complex) for leaf in self.leaves]
+        return np.concatenate([p.astype(np.float64) for p in parts]) if parts else np.zeros(0)
+
+    def array(self, leaf: Leaf, vector: np.ndarray) -> np.ndarray:
+        """A leaf's array of points out of a vector of points."""
+        part = np.asarray(vector[leaf.part])
+        if leaf.is_complex:
+            part = part[: leaf.count] + 1j * part[leaf.count :]
+        return part.reshape(leaf.shape)
+
+    def differentiable(self, vector: Array, wide: bool) -> list[Array]:
+        """The differentiable leaves of a vector, in double or in their own precision."""
+        arrays = []
+        for leaf in self.leaves:
+            part = vector[leaf.part]
+            if leaf.is_complex:
+                part = jax.lax.complex(part[: leaf.count], part[leaf.count :])
+            dtype = wide_dtype(leaf.dtype) if wide else leaf.dtype
+            arrays.append(part.reshape(leaf.shape).astype(dtype))
+        return arrays
+
+    def rebuild(self, arrays: Sequence[Array], integers: Sequence[Array]) -> tuple[Any, ...]:
+        """The arguments with these differentiable leaves and these integer ones."""
+        values = list(self.values)
+        for leaf, array in zip(self.leaves, arrays, strict=True):
+            values[leaf.position] = array
+        for position, array in zip(self.integer_positions, integers, strict=True):
+            values[position] = array
+        return jax.tree.unflatten(self.tree, values)
+
+    def rounded(self, vector: np.ndarray) -> np.ndarray:
+        """The vector as the leaves' own dtypes hold it."""
+        out = np.array(vector, np.float64)
+        for leaf in self.leaves:
+            real = np.zeros(0, leaf.dtype).real.dtype
+            out[leaf.part] = out[leaf.part].astype(real).astype(np.float64)
+        return out
+
+
+def output_leaves(out: Any) -> tuple[Leaf, ...]:
+    """The differentiable leaves of an output."""
+    return leaves_of(jax.tree_util.tree_flatten_with_path(out)[0], "out")
+
+
+def flatten_output(arrays: Sequence[Array], dtype: Any) -> Array:
+    """The vector of points of a list of floating or complex arrays, traceable."""
+    parts = [part.astype(dtype) for array in arrays for part in _traced_parts(array, 1)]
+    return jnp.concatenate(parts) if parts else jnp.zeros(0, dtype)
+
+
+def flatten_gradient(arrays: Sequence[Array], leaves: Sequence[Leaf], dtype: Any) -> Array:
+    """The vector of gradients, traceable; a gradient of the wrong kind is cast to the leaf's."""
+    parts = []
+    for array, leaf in zip(arrays, leaves, strict=True):
+        if array.dtype == jax.dtypes.float0:
+            array = jnp.zeros(leaf.shape, dtype)
+        if leaf.is_complex and not jnp.iscomplexobj(array):
+            array = jax.lax.complex(array.astype(dtype), jnp.zeros(array.shape, dtype))
+        found = _traced_parts(array, -1)
+        parts.extend(part.astype(dtype) for part in (found if leaf.is_complex else found[:1]))
+    return jnp.concatenate(parts) if parts else jnp.zeros(0, dtype)
+
+
+def cotangents(vector: Array, outputs: Sequence[Array]) -> list[Array]:
+    """The cotangents of these outputs out of a vector of cotangents, traceable."""
+    arrays, start = [], 0
+    for out in outputs:
+        count = int(np.prod(out.shape, dtype=int))
+        part = vector[start : start + count]
+        start += count
+        if jnp.iscomplexobj(out):
+            part = jax.lax.complex(part, -vector[start : start + count])
+            start += count
+        arrays.append(part.reshape(out.shape).astype(out.dtype))
+    return arrays
+
+
+def _traced_parts(array: Array, sign: int) -> list[Array]:
+    if jnp.iscomplexobj(array):
+        return [jnp.real(array).reshape(-1), sign * jnp.imag(array).reshape(-1)]
+    return [array.reshape(-1)]
+
+
+def _parts(value: Any, is_complex: bool) -> np.ndarray:
+    flat: Any = np.asarray(value).reshape(-1)
+    return np.concatenate([flat.real, flat.imag]) if is_complex else flat
+
+
+def canonical(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with numpy's arrays made JAX's, which functions may count on."""
+    return jax.tree.map(
+        lambda v: jnp.asarray(v) if isinstance(v, np.ndarray | np.generic) else v, args
+    )

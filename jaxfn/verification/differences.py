@@ -1,0 +1,115 @@
+"""Finite differences of the function under test along many directions at many points."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxfn.verification.finite_difference import STEPS, Slopes, slopes
+from jaxfn.verification.probes import Probe, within
+from jaxfn.verification.subject import Subject, run_rows
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction at a point; `element` names the coordinate that it moves, if only one.
+
+    With a `cotangent`, what is differentiated is the rule's primal and gradient, not the function.
+    """
+
+    probe: Probe
+    vector: np.ndarray
+    element: int | None = None
+    cotangent: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Values:
+    """The function on the ladder of steps along a direction, on both sides."""
+
+    direction: Direction
+    at: np.ndarray
+    plus: np.ndarray
+    minus: np.ndarray
+    eps: float
+
+    def slopes(self, cotangent: np.ndarray) -> Slopes:
+        """The derivative along the direction of one combination of the outputs."""
+        weights = cotangent[:, None]
+        used = np.flatnonzero(cotangent)
+        at, plus, minus = self.at[used], self.plus[:, used], self.minus[:, used]
+        weights = weights[used]
+        return slopes(at @ weights, plus @ weights, minus @ weights, self.eps)
+
+    def interval(self, cotangent: np.ndarray) -> tuple[float, float, bool]:
+        """Where the derivative may lie, and whether the point is a kink along the direction.
+
+        At a kink each output may follow its own convention, so the intervals add up.
+        """
+        whole = self.slopes(cotangent)
+        low, high = (float(end[0]) for end in whole.interval())
+        used = np.flatnonzero(cotangent)
+        if used.size > 4096:
+            return low, high, bool(whole.kinked()[0])
+        each = slopes(self.at[used], self.plus[:, used], self.minus[:, used], self.eps)
+        kinked = each.kinked()
+        if not kinked.any():
+            return low, high, bool(whole.kinked()[0])
+        ends = np.stack(each.interval()) * cotangent[used]
+        return min(low, float(ends.min(0).sum())), max(high, float(ends.max(0).sum())), True
+
+
+def coordinate(subject: Subject, probe: Probe, element: int, shrink: float = 1.0) -> Direction:
+    """The direction of one element, as long as the element or the array around it is large."""
+    vector = np.zeros(subject.arguments.size)
+    vector[element] = shrink * steps_of(subject, probe)[element]
+    return Direction(probe, vector, element)
+
+
+def steps_of(subject: Subject, probe: Probe) -> np.ndarray:
+    """How far one may move each coordinate: its own size, or its array's where it is zero."""
+    sizes = np.abs(probe.x)
+    for leaf in subject.arguments.leaves:
+        part = sizes[leaf.part]
+        typical = float(np.median(part)) if part.size else 1.0
+        sizes[leaf.part] = np.where(part == 0, typical or 1.0, part)
+    return sizes
+
+
+def evaluate(subject: Subject, directions: Sequence[Direction]) -> list[Values]:
+    """The function's values along the directions."""
+    if not directions:
+        return []
+    ladder = np.concatenate([[0.0], STEPS, -STEPS])
+    found = []
+    rows = max(1, int(4e7 // max(subject.arguments.size * len(ladder), 1)))
+    for start in range(0, len(directions), rows):
+        group = directions[start : start + rows]
+        x = np.concatenate([d.probe.x + ladder[:, None] * d.vector for d in group])
+        integers = tuple(
+            np.concatenate([np.repeat(part[None], len(ladder), axis=0) for part in parts])
+            for parts in zip(*(d.probe.integers for d in group), strict=True)
+        )
+        values = _inside(subject, x, _run(subject, group, x, integers))
+        eps = max(subject.values.value.eps, 2.3e-16 if subject.wide else subject.native_eps)
+        for d, block in zip(group, np.split(values, len(group)), strict=True):
+            n = len(STEPS)
+            found.append(Values(d, block[0], block[1 : n + 1], block[n + 1 :], eps))
+    return found
+
+
+def _run(subject: Subject, group: Sequence[Direction], x: np.ndarray, integers: Any) -> np.ndarray:
+    if group[0].cotangent is None:
+        return run_rows(subject.values.value, x, integers)[0]
+    gammas = np.stack([d.cotangent for d in group if d.cotangent is not None])
+    repeated = np.repeat(gammas, len(x) // len(group), axis=0)
+    return np.concatenate(run_rows(subject.rule.pull, x, integers, repeated), axis=1)
+
+
+def _inside(subject: Subject, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values, nan where the point is outside the stated domain."""
+    if subject.domain is None or callable(subject.domain):
+        return values
+    outside = [(within(subject.arguments, row, subject.domain) != row).any() for row in x]
+    return np.where(np.array(outside)[:, None], np.nan, values)

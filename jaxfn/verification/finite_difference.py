@@ -1,0 +1,121 @@
+"""Derivatives from function values alone, each with an estimate of its own error.
+
+Central differences over a ladder of steps are extrapolated by Richardson's scheme. The error of
+an entry of the table is what its neighbours disagree by, plus the noise of the function values
+over the step; the noise is measured, not taken from the dtype. The entry with the smallest error
+is the estimate, as in Ridders, "Accurate computation of F'(x) and F'(x)F''(x)" (1982).
+One-sided differences, extrapolated in the same way, tell a kink from a smooth point.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+RATIO = 3.0
+STEPS = 0.1 * RATIO ** -np.arange(14.0)
+COLUMNS = 5
+SAFETY = 10.0
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Derivatives along a direction: central and one-sided, each with its estimated error."""
+
+    central: np.ndarray
+    central_error: np.ndarray
+    ahead: np.ndarray
+    ahead_error: np.ndarray
+    behind: np.ndarray
+    behind_error: np.ndarray
+
+    def interval(self, safety: float = SAFETY) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest value that a derivative may have here, kinks included."""
+        low, high = self._hull(safety)
+        smooth = np.isfinite(self.central_error) & ~self.kinked(safety)
+        margin = safety * self.central_error
+        return (
+            np.where(smooth, self.central - margin, low),
+            np.where(smooth, self.central + margin, high),
+        )
+
+    def _hull(self, safety: float) -> tuple[np.ndarray, np.ndarray]:
+        """The one-sided derivatives with their margins; a side that is unknown does not count."""
+        low, high = np.full(self.ahead.shape, np.inf), np.full(self.ahead.shape, -np.inf)
+        for side, error in ((self.ahead, self.ahead_error), (self.behind, self.behind_error)):
+            known = np.isfinite(error)
+            low = np.where(known, np.minimum(low, side - safety * error), low)
+            high = np.where(known, np.maximum(high, side + safety * error), high)
+        unknown = ~np.isfinite(low)
+        return np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
+
+    def kinked(self, safety: float = SAFETY) -> np.ndarray:
+        """Where the one-sided derivatives differ by more than their errors explain."""
+        gap = np.abs(self.ahead - self.behind)
+        errors = self.ahead_error + self.behind_error
+        known = np.isfinite(self.ahead) & np.isfinite(self.behind) & np.isfinite(errors)
+        return known & (gap > safety * errors) & (gap > 1e-6 * np.abs(self.ahead))
+
+
+def slopes(f0: np.ndarray, plus: np.ndarray, minus: np.ndarray, eps: float) -> Slopes:
+    """Derivatives of functions whose values are given on a ladder of steps.
+
+    Args:
+        f0: the values at the point, `[m]`.
+        plus: the values at the point plus `STEPS[j]` times the direction, `[len(STEPS), m]`.
+        minus: the same on the other side.
+        eps: the machine epsilon of the lowest precision in which the values are computed.
+    """
+    with np.errstate(all="ignore"):
+        noise = noise_of(f0, plus, minus, eps)
+        variation = np.nan_to_num(np.abs(plus - minus), nan=0.0, posinf=0.0).max(axis=0)
+        hidden = (noise > 0.1 * variation) & (noise > 1e-6 * np.abs(f0))
+        noise = np.where(hidden, np.inf, noise)  # the slope drowns in the jitter
+        h = STEPS[:, None]
+        central = _extrapolated((plus - minus) / (2 * h), RATIO**2, RATIO**2, noise)
+        ahead = _extrapolated((plus - f0) / h, RATIO, RATIO, noise)
+        behind = _extrapolated((f0 - minus) / h, RATIO, RATIO, noise)
+    return Slopes(*central, *ahead, *behind)
+
+
+def noise_of(f0: np.ndarray, plus: np.ndarray, minus: np.ndarray, eps: float) -> np.ndarray:
+    """How much the values jitter: second differences that no curvature explains."""
+    second = np.abs(plus + minus - 2 * f0)
+    second = np.where(np.isfinite(second), second, 0.0)
+    smallest = second[-3:].max(axis=0)
+    growing = np.where(second[6:] >= second[5:-1], second[6:], 0.0).max(axis=0)
+    return np.maximum(np.maximum(smallest, growing), 2 * eps * np.abs(f0))
+
+
+def _contradicted(column: np.ndarray, jitter: np.ndarray) -> np.ndarray:
+    """How far each row is from what all finer rows allow: a chance agreement of two is no limit."""
+    allowed = 4 * jitter
+    low, high = column - allowed, column + allowed
+    known = np.isfinite(low)
+    low, high = np.where(known, low, -np.inf), np.where(known, high, np.inf)
+    low = np.maximum.accumulate(low[::-1], axis=0)[::-1]
+    high = np.minimum.accumulate(high[::-1], axis=0)[::-1]
+    return np.maximum(low - column, column - high)
+
+
+def _extrapolated(
+    column: np.ndarray, first: float, factor: float, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    best = np.full(column.shape[1:], np.nan)
+    error = np.full(column.shape[1:], np.inf)
+    jitter = noise / STEPS[:, None]
+    power = first
+    for _ in range(COLUMNS):
+        finer = column[1:] + (column[1:] - column[:-1]) / (power - 1)
+        gap = np.maximum(np.abs(finer - column[1:]), np.abs(finer - column[:-1]))
+        jitter = jitter[1:]
+        if len(finer) == 0:
+            break
+        estimate = np.maximum(gap + 2 * jitter, _contradicted(finer, jitter))
+        estimate = np.where(np.isfinite(estimate), estimate, np.inf)
+        row = np.argmin(estimate, axis=0)[None]
+        value = np.take_along_axis(finer, row, 0)[0]
+        candidate = np.take_along_axis(estimate, row, 0)[0]
+        better = candidate < error
+        best, error = np.where(better, value, best), np.where(better, candidate, error)
+        column, power = finer, power * factor
+    return best, error

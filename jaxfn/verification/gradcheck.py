@@ -1,0 +1,204 @@
+"""`gradcheck`: the layers in order, and the verdict of the whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification import mutation
+from jaxfn.verification.agreement import compare
+from jaxfn.verification.agreement_layer import check_agreement
+from jaxfn.verification.contract import check_primal, check_types
+from jaxfn.verification.coordinates import Arguments, canonical
+from jaxfn.verification.difference_layer import check_differences
+from jaxfn.verification.linearity import check_linearity
+from jaxfn.verification.low_precision import check_precision
+from jaxfn.verification.programs import Engine
+from jaxfn.verification.report import (
+    FAIL,
+    PASS,
+    Check,
+    GradcheckError,
+    GradcheckReport,
+    Mutant,
+    overall,
+)
+from jaxfn.verification.second_order import check_second_order
+from jaxfn.verification.setup import (
+    RuleError,
+    check_other,
+    check_outputs,
+    make_subject,
+    validate,
+)
+from jaxfn.verification.shapes import check_shapes
+from jaxfn.verification.subject import Subject
+from jaxfn.verification.transformations import check_transformations
+
+BLAME = (
+    "types",
+    "determinism",
+    "primal",
+    "linearity",
+    "autodiff",
+    "differences",
+    "transformations",
+    "shapes",
+    "precision",
+    "second order",
+)
+
+
+def gradcheck(
+    fun: Callable[..., Any],
+    args: tuple[Any, ...],
+    *,
+    reference: Callable[..., Any] | None = None,
+    surrogate: Callable[..., Any] | None = None,
+    linear_in_cotangent: bool = True,
+    order: int = 2,
+    seed: int = 0,
+    raise_exception: bool = True,
+    domain: Any = None,
+    mutate: bool = False,
+) -> GradcheckReport:
+    """Checks a hand-written gradient, and says what was shown and how small an error it catches.
+
+    With `J` the derivative of `fun` and `r` its backward rule, `r(x, g) = J(x)ᵀ g` is tested for
+    every element of the gradient at the given point and at points that the check moves to, in
+    float64 where `fun` works in it: against autodiff of `fun` without its custom rules, and
+    against finite differences. A difference counts if it is larger than the estimated error of
+    what it is compared with; at a kink every value between the one-sided derivatives is right.
+    Further layers look at types, the primal, linearity in the cotangent, transformations, other
+    sizes, low precision and the second derivative.
+
+    Args:
+        fun: the function, with its rule (`custom_vjp`, `custom_jvp`, or none).
+        args: its positional arguments, a tuple of pytrees; floating and complex arrays are
+            differentiated, integer arrays moved within their range, all else stays as it is.
+        reference: a function with the same value, for autodiff; default: `jaxfn.autodiff(fun)`.
+        surrogate: a function whose derivative is the gradient that the rule means to have, where
+            that is not the derivative of `fun` (straight-through, reversal, clipping).
+        linear_in_cotangent: False if the rule is declared not linear in the cotangent; it is then
+            compared at cotangents that are small enough for it to agree.
+        order: 1, or 2 to check the derivative of the rule as well.
+        seed: of all random choices.
+        raise_exception: whether to raise when the rule fails.
+        domain: where `fun` is meant to be called: a tuple with None or a pair `(low, high)`, each
+            a number or None, for each argument, or a function of the arguments that says whether
+            it accepts them. By default a point is left out if the value there is not finite.
+        mutate: whether to plant faults in the rule and count how many are caught.
+
+    Returns:
+        A `GradcheckReport`: `.verdict` is "pass", "fail" or "inconclusive".
+
+    Raises:
+        GradcheckError: if the rule fails; `.report` is the report.
+        TypeError: if `fun` is not callable, `args` no tuple or traced, or `reference` does not
+            take them.
+        ValueError: if nothing can be differentiated, or if the output changes between calls or
+            differs in structure from the reference's.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxfn.verification import gradcheck
+        >>> @jax.custom_vjp
+        ... def cube(x):
+        ...     return x**3
+        >>> cube.defvjp(lambda x: (x**3, x), lambda x, g: (3 * g * x**2,))
+        >>> gradcheck(cube, (jnp.array([0.5, -2.0]),)).verdict
+        'pass'
+
+    Source: C. J. F. Ridders, "Accurate computation of F'(x) and F'(x)F''(x)", 1982; J. V. Burke,
+    A. S. Lewis and M. L. Overton, "A robust gradient sampling algorithm", 2005.
+    """
+    validate(fun, args, order)
+    args = canonical(args)
+    out = check_outputs(fun, args)
+    for name, other in (("reference", reference), ("surrogate", surrogate)):
+        if other is not None:
+            check_other(name, other, args, out)
+    options = {"seed": seed, "linear": linear_in_cotangent, "domain": domain}
+    try:
+        subject = make_subject(fun, args, reference, surrogate, options)
+    except RuleError as error:
+        text = f"differentiating raises where the function does not: {error}"
+        check = Check(
+            "types", FAIL, "that the rule can be called", "values", None, None, text, text
+        )
+        return _finish(fun, (check,), [], raise_exception)
+    with np.errstate(all="ignore"):
+        checks = _layers(subject, out, order)
+    report = _finish(fun, checks, subject.notes, raise_exception)
+    if mutate:
+        common = {"linear_in_cotangent": linear_in_cotangent, "seed": seed, "domain": domain}
+        report = report.with_mutants(_mutants(fun, args, reference, surrogate, common))
+    return report
+
+
+def _mutants(
+    fun: Any, args: tuple[Any, ...], reference: Any, surrogate: Any, common: dict[str, Any]
+) -> tuple[Mutant, ...]:
+    """Faults planted in the rule, each checked like the rule itself."""
+    arguments = Arguments(args)
+    integers = [arguments.values[i] for i in arguments.integer_positions]
+    arrays = [jnp.asarray(arguments.values[leaf.position]) for leaf in arguments.leaves]
+    outputs, pullback = jax.vjp(Engine(fun, arguments, False).of_leaves(integers), arrays)
+    (gradients,) = pullback([jnp.ones(o.shape, o.dtype) for o in outputs])
+    found = []
+    for name, mutant in mutation.mutants(fun, args, gradients):
+        report = gradcheck(
+            mutant,
+            args,
+            reference=reference,
+            surrogate=surrogate,
+            order=1,
+            raise_exception=False,
+            **common,
+        )
+        found.append(Mutant(name, report.verdict))
+    return tuple(found)
+
+
+def _layers(subject: Subject, out: Any, order: int) -> tuple[Check, ...]:
+    found = compare(subject)
+    checks = [check_types(subject), check_primal(subject, out, found)]
+    checks.append(check_linearity(subject))
+    agreement = check_agreement(subject, found)
+    checks.append(agreement)
+    checks.append(check_differences(subject, found, agreement.verdict == PASS))
+    checks.extend(check_transformations(subject, found, FAIL in {c.verdict for c in checks}))
+    right = FAIL not in {check.verdict for check in checks}
+    if right:
+        checks.append(check_shapes(subject))
+        checks.append(check_precision(subject, found))
+    if order == 2 and right:
+        checks.append(check_second_order(subject, found))
+    return tuple(checks)
+
+
+def _finish(
+    fun: Callable[..., Any], checks: tuple[Check, ...], notes: list[str], raise_exception: bool
+) -> GradcheckReport:
+    verdict = overall(checks)
+    name = getattr(fun, "__name__", None) or type(fun).__name__
+    blamed = _blamed(checks)
+    said, cause = (blamed.diagnosis or blamed.detail, blamed.cause) if blamed else ("", "")
+    reproduce = f"print(gradcheck({name}, args, raise_exception=False))" if blamed else ""
+    report = GradcheckReport(name, verdict, checks, said, cause, tuple(notes), reproduce)
+    if verdict == FAIL and raise_exception:
+        raise GradcheckError(report)
+    return report
+
+
+def _blamed(checks: tuple[Check, ...]) -> Check | None:
+    """The failed layer that says most about the cause."""
+    failed = [check for check in checks if check.verdict == FAIL]
+    only_traced = [check for check in failed if check.cause == "jit"]
+    return min(only_traced or failed, key=_rank, default=None)
+
+
+def _rank(check: Check) -> int:
+    return BLAME.index(check.name)

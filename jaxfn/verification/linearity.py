@@ -1,0 +1,108 @@
+"""A backward rule is linear in the cotangent: by value, and where it can be told, by structure."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification.elements import element_of
+from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
+from jaxfn.verification.subject import Subject, run_rows
+
+SHOWS = (
+    "zero gives exactly zero, sums give sums, multiples from 1e-8 to 1e8 give multiples",
+    "that the linear map is the right one",
+)
+FACTORS = (-1.0, 0.5, 2.0, 1e-2, 1e2, 1e-4, 1e4, 1e-8, 1e8)
+
+
+def check_linearity(subject: Subject) -> Check:
+    """Zero, additivity and scaling of the pullback at the given point and one nearby."""
+    if not subject.linear:
+        return Check("linearity", SKIPPED, *SHOWS, detail="declared not linear in the cotangent")
+    rng, m = subject.rng, subject.rule.size
+    a, b = rng.standard_normal((2, m)).astype(np.float32).astype(np.float64)
+    narrow = not subject.wide and subject.native_eps > 5e-4
+    factors = [f for f in FACTORS if not narrow or 1e-3 < abs(f) < 1e3]
+    gammas = np.stack([np.zeros(m), a, b, a + b, *(f * a for f in factors)])
+    structure = _structure(subject)
+    for probe in subject.probes[:2]:
+        rows = np.repeat(probe.x[None], len(gammas), axis=0)
+        integers = tuple(np.repeat(p[None], len(gammas), axis=0) for p in probe.integers)
+        pulled = run_rows(subject.rule.pull, rows, integers, gammas)[1]
+        text, bad = _fault(subject, pulled, factors)
+        if text:
+            coordinate, seen, expected = bad
+            worst = element_of(subject.arguments, coordinate, seen, expected, probe.name)
+            cause = "constant" if text.startswith("a constant") else "nonlinear"
+            return Check("linearity", FAIL, *SHOWS, None, worst, text, text, cause)
+    return Check("linearity", PASS, *SHOWS, subject.relative_floor, detail=structure)
+
+
+def _fault(subject: Subject, pulled: np.ndarray, factors: list[float]) -> tuple[str, Any]:
+    zero, a, b, both, scaled = pulled[0], pulled[1], pulled[2], pulled[3], pulled[4:]
+    n = pulled.shape[1]
+    with np.errstate(all="ignore"):
+        off = (zero != 0) & np.isfinite(a)
+        if off.any():
+            k = int(np.argmax(np.where(off, np.abs(np.nan_to_num(zero, nan=np.inf)), 0)))
+            text = (
+                "a constant is added: the gradient of a zero cotangent is not zero, "
+                f"it is {zero[k]:.4g}"
+                if np.isfinite(zero[k])
+                else "not linear in the cotangent: the gradient of a zero cotangent is not finite"
+            )
+            return text, (k, zero, np.zeros(n))
+        scale = np.abs(a) + np.abs(b)
+        largest = np.zeros(n)
+        for leaf in subject.arguments.leaves:
+            largest[leaf.part] = scale[leaf.part].max(initial=0)
+        # a rule that rounds too coarsely is judged elsewhere
+        relative = max(4 * subject.relative_floor, 16 * subject.rule.pull.eps)
+        tolerance = relative * scale + subject.absolute_floor * largest
+        multiples = scaled / np.array(factors)[:, None]
+        for row, factor in zip(multiples, factors, strict=True):
+            gap = np.where(np.isfinite(a), np.abs(row - a), 0)
+            gap = np.where(np.isfinite(gap), gap, np.inf)
+            if (gap > tolerance).any():
+                k = int(np.argmax(gap / np.maximum(tolerance, 1e-300)))
+                return _nonlinear(a, scaled, factors, factor), (k, row, a)
+        gap = np.abs(both - a - b)
+        if (gap > tolerance).any():
+            k = int(np.argmax(gap / np.maximum(tolerance, 1e-300)))
+            return "not linear in the cotangent: not additive", (k, both, a + b)
+    return "", None
+
+
+def _nonlinear(a: np.ndarray, scaled: np.ndarray, factors: list[float], factor: float) -> str:
+    doubled, flipped = scaled[factors.index(2.0)], scaled[factors.index(-1.0)]
+    large = np.abs(a) > 1e-3 * np.abs(a).max(initial=0)
+    ratios = np.abs(doubled[large] / a[large])
+    text = f"not linear in the cotangent: a multiple of {factor:g} does not give that multiple"
+    if large.any() and np.ptp(ratios) < 1e-3 * ratios.max():
+        degree = float(np.log2(np.median(ratios)))
+        if abs(degree - round(degree)) < 0.01 and round(degree) != 1:
+            text = f"not linear in the cotangent: degree {round(degree)}"
+        elif np.allclose(flipped, a, rtol=1e-4):
+            text = "not linear in the cotangent: the sign of the cotangent is lost"
+    return text
+
+
+def _structure(subject: Subject) -> str:
+    """Whether the rule's pullback can be transposed, which only a linear function can be."""
+
+    def pull(cts: list[Any]) -> Any:
+        arrays = subject.arguments.differentiable(
+            jnp.asarray(subject.arguments.given, subject.native.dtype), False
+        )
+        return jax.vjp(subject.native.of_leaves(subject.arguments.integers), arrays)[1](cts)
+
+    shapes = [jax.ShapeDtypeStruct(o.shape, o.dtype) for o in subject.native.outputs]
+    try:
+        results = jax.eval_shape(pull, shapes)
+        transpose = jax.linear_transpose(pull, shapes)
+        jax.eval_shape(transpose, results)
+    except Exception as error:  # not every linear program can be transposed: a note, no verdict
+        return f"by value; its structure could not be transposed ({type(error).__name__})"
+    return "by value and by structure"

@@ -1,0 +1,254 @@
+"""Points to check beside the given one: moved, scaled, flipped, tied, zeroed, of special values.
+
+A rule is often right near the given point and wrong elsewhere. What the given arguments show of
+their own structure (sorted, symmetric, positive definite, triangular, normalised, permutations)
+is kept; a point that the function does not accept is left out later.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxfn.verification.coordinates import Arguments, Leaf
+
+GIVEN, NEAR, FAR, SPECIAL, EXTREME = "given", "near", "far", "special", "extreme"
+SPECIAL_VALUES = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 6.0, -6.0)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One point: the vector of the differentiable arguments, the integer arguments."""
+
+    name: str
+    kind: str
+    x: np.ndarray
+    integers: tuple[np.ndarray, ...]
+
+
+def probes(
+    arguments: Arguments, rng: np.random.Generator, loops: bool, domain: Any = None
+) -> list[Probe]:
+    """The given point, and those that the check moves to on its own.
+
+    Args:
+        arguments: the arguments of the call.
+        rng: the source of random moves.
+        loops: whether the function iterates until something converges; its points then stay
+            near, because far away the iteration may not converge and no rule is right.
+        domain: what `gradcheck` takes as `domain`.
+    """
+    structures = [structure_of(arguments.array(leaf, arguments.given)) for leaf in arguments.leaves]
+    found = [Probe("the given point", GIVEN, arguments.given, arguments.integers)]
+    found.extend(_integer_probes(arguments, rng))
+    for name, kind, x in _moves(arguments, rng, loops):
+        kept = _keep(arguments, structures, x, rng)
+        with np.errstate(all="ignore"):
+            moved = arguments.rounded(within(arguments, kept, domain))
+        found.append(Probe(name, kind, moved, arguments.integers))
+    if callable(domain):
+        return [found[0], *(p for p in found[1:] if _accepted(arguments, p, domain))]
+    return found
+
+
+def _moves(
+    arguments: Arguments, rng: np.random.Generator, loops: bool
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    x, n = arguments.given, arguments.size
+    few = n > 2000
+    scale = _scales(arguments)
+    for i in range(1 if few else 3):
+        yield f"a point nearby ({i})", NEAR, x * (1 + 0.2 * rng.uniform(-1, 1, n))
+    if loops:
+        return
+    yield "random normal arguments", NEAR, rng.standard_normal(n)
+    yield "the given point, signs flipped", NEAR, -x
+    yield "random signs", NEAR, x * rng.choice([-1.0, 1.0], n)
+    for factor in (1e-3, 10.0, -10.0, 1e3):
+        yield f"the given point × {factor:g}", FAR, factor * x
+    for i in range(2 if few else 20):
+        magnitude = 10 ** rng.uniform(-3, 2.7, n)
+        signs = np.sign(x + (x == 0)) if i % 2 else rng.choice([-1.0, 1.0], n)
+        yield f"magnitudes from 0.001 to 500 ({i})", FAR, signs * magnitude
+    for i in range(1 if few else 4):
+        signs = np.sign(x + (x == 0)) if i % 2 else rng.choice([-1.0, 1.0], n)
+        yield f"tiny magnitudes ({i})", FAR, signs * 10 ** rng.uniform(-10, -3, n)
+    for i in range(1 if few else 3):
+        signs = np.sign(x + (x == 0)) if i % 2 else rng.choice([-1.0, 1.0], n)
+        yield f"magnitudes up to 1e30 ({i})", EXTREME, signs * 10 ** rng.uniform(3, 30, n)
+    for i in range(1 if few else 2):
+        signs = np.sign(x + (x == 0)) if i % 2 == 0 else rng.choice([-1.0, 1.0], n)
+        yield f"magnitudes down to 1e-30 ({i})", EXTREME, signs * 10 ** rng.uniform(-30, -10, n)
+    yield "whole numbers", SPECIAL, np.round(2 * x)
+    yield "every second element zero", SPECIAL, np.where(np.arange(n) % 2, 0.0, x)
+    yield "uniform arguments between 0 and 1", NEAR, rng.uniform(0, 1, n)
+    for value in SPECIAL_VALUES[: 2 if few else None]:
+        yield f"every element {value:g}", SPECIAL, np.full(n, value)
+    for leaf in arguments.leaves if len(arguments.leaves) <= 6 else ():
+        for value in (0.0, 1.0):
+            one = x.copy()
+            one[leaf.part] = value
+            yield f"every element of {leaf.path} {value:g}", SPECIAL, one
+    tied = _tied(arguments, scale)
+    if tied is not None:
+        yield "equal arguments", SPECIAL, tied
+
+
+def _scales(arguments: Arguments) -> np.ndarray:
+    scale = np.ones(arguments.size)
+    for leaf in arguments.leaves:
+        part = arguments.given[leaf.part]
+        scale[leaf.part] = (np.sqrt(np.mean(part**2)) if part.size else 1.0) or 1.0
+    return scale
+
+
+def _tied(arguments: Arguments, scale: np.ndarray) -> np.ndarray | None:
+    """The point where leaves of the same shape hold the same values."""
+    first: dict[tuple[int, ...], Leaf] = {}
+    x, found = arguments.given.copy(), False
+    for leaf in arguments.leaves:
+        other = first.setdefault(leaf.shape, leaf)
+        if other is not leaf and other.is_complex == leaf.is_complex:
+            x[leaf.part] = x[other.part]
+            found = True
+    return x if found else None
+
+
+def _integer_probes(arguments: Arguments, rng: np.random.Generator) -> Iterator[Probe]:
+    movable = [i for i, a in enumerate(arguments.integers) if a.size and a.dtype != np.uint32]
+    if not movable:
+        return
+    for name, draw in (
+        ("redrawn", lambda a: rng.choice(_range(a), a.shape)),
+        ("redrawn once more", lambda a: rng.choice(_range(a), a.shape)),
+        ("all equal to the first", lambda a: np.full(a.shape, a.reshape(-1)[0])),
+        ("all equal to the largest", lambda a: np.full(a.shape, a.max())),
+        ("all equal to the smallest", lambda a: np.full(a.shape, _range(a).min())),
+    ):
+        moved = list(arguments.integers)
+        for i in movable:
+            moved[i] = _keep_integers(arguments.integers[i], draw)
+        yield Probe(f"integers {name}", SPECIAL, arguments.given, tuple(moved))
+
+
+def _range(a: np.ndarray) -> np.ndarray:
+    """Values that an integer argument may take, judged by those that it has."""
+    if a.dtype == np.bool_:
+        return np.array([False, True])
+    low = min(int(a.min()), 0) if a.min() >= 0 else int(a.min())
+    if a.min() >= 1 and a.size == 1:
+        low = 1
+    return np.arange(low, int(a.max()) + 1) if int(a.max()) - low < 100_000 else np.unique(a)
+
+
+def _keep_integers(a: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    flat = a.reshape(-1)
+    if a.size > 1 and a.dtype != np.bool_ and np.array_equal(np.sort(flat), np.arange(a.size)):
+        return np.random.default_rng(0).permutation(flat).reshape(a.shape).astype(a.dtype)
+    moved = np.asarray(draw(a)).astype(a.dtype)
+    increasing = a.ndim == 1 and a.size > 2 and a.dtype != np.bool_ and (np.diff(a) >= 0).all()
+    return np.sort(moved) if increasing else moved
+
+
+def structure_of(a: np.ndarray) -> frozenset[str]:
+    """What an array's values show of a structure that the function may rely on."""
+    found = set()
+    if np.iscomplexobj(a) or a.size == 0:
+        if a.ndim >= 2 and a.shape[-1] == a.shape[-2] > 1 and _hermitian(a):
+            found.add("hermitian")
+        return frozenset(found)
+    a = a.astype(np.float64)
+    if not np.isfinite(a).all():
+        return frozenset(found)
+    if a.ndim >= 1 and a.shape[-1] >= 3 and (np.diff(a, axis=-1) > 0).all():
+        found.add("increasing")
+    if a.ndim >= 1 and a.shape[-1] >= 2:
+        if (a >= 0).all() and np.allclose(a.sum(-1), 1, atol=1e-3):
+            found.add("probabilities")
+        if np.allclose((a**2).sum(-1), 1, atol=1e-3):
+            found.add("unit")
+    if a.ndim >= 2 and a.shape[-1] == a.shape[-2] > 1:
+        if _hermitian(a):
+            positive = np.linalg.eigvalsh(a).min() > 0
+            found.add("definite" if positive else "hermitian")
+        elif not np.triu(a, 1).any():
+            found.add("lower")
+        elif not np.tril(a, -1).any():
+            found.add("upper")
+    return frozenset(found)
+
+
+def _hermitian(a: np.ndarray) -> bool:
+    return bool(np.allclose(a, np.conj(np.swapaxes(a, -1, -2)), atol=1e-6 * np.abs(a).max()))
+
+
+def _keep(
+    arguments: Arguments, structures: list[frozenset[str]], x: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    if not any(structures):
+        return x
+    x = x.copy()
+    for leaf, structure in zip(arguments.leaves, structures, strict=True):
+        if structure:
+            given, moved = arguments.array(leaf, arguments.given), arguments.array(leaf, x)
+            kept: Any = np.asarray(_kept(given, moved, structure, rng)).reshape(-1)
+            x[leaf.part] = np.concatenate([kept.real, kept.imag]) if leaf.is_complex else kept
+    return x
+
+
+def _kept(
+    given: np.ndarray, moved: np.ndarray, structure: frozenset[str], rng: np.random.Generator
+) -> np.ndarray:
+    if "increasing" in structure:
+        moved = np.sort(moved, axis=-1)
+        if (np.diff(moved, axis=-1) <= 0).any():
+            return given
+    if "probabilities" in structure:
+        weights = np.abs(moved) + 1e-3 * np.abs(moved).max() + 1e-300
+        return weights / weights.sum(-1, keepdims=True)
+    if "unit" in structure:
+        norm = np.sqrt((moved**2).sum(-1, keepdims=True))
+        return np.where(norm > 0, moved / np.where(norm > 0, norm, 1), given)
+    if "definite" in structure:
+        factor = np.tanh(moved) if np.abs(moved).max() > 0 else rng.standard_normal(moved.shape)
+        noise = np.einsum("...ij,...kj->...ik", factor, factor)
+        return given + 0.3 * noise * np.abs(given).max() / max(np.abs(noise).max(), 1e-300)
+    if "hermitian" in structure:
+        return (moved + np.conj(np.swapaxes(moved, -1, -2))) / 2
+    if "lower" in structure:
+        return np.tril(moved)
+    if "upper" in structure:
+        return np.triu(moved)
+    return moved
+
+
+def bounds(arguments: Arguments, domain: Any) -> Iterator[tuple[Leaf, float, float]]:
+    """The interval of each leaf that a `domain` of pairs speaks of."""
+    if domain is None or callable(domain):
+        return
+    for leaf in arguments.leaves:
+        pair = domain[leaf.argument] if leaf.argument < len(domain) else None
+        if pair is not None and not leaf.is_complex:
+            low, high = pair
+            yield leaf, -np.inf if low is None else low, np.inf if high is None else high
+
+
+def within(arguments: Arguments, x: np.ndarray, domain: Any) -> np.ndarray:
+    """The vector, folded back into the domain where it leaves it."""
+    x = x.copy()
+    for leaf, low, high in bounds(arguments, domain):
+        part = x[leaf.part]
+        if np.isfinite(low) and np.isfinite(high):
+            folded = low + np.abs((part - low + (high - low)) % (2 * (high - low)) - (high - low))
+        elif np.isfinite(low):
+            folded = low + np.abs(part - low)
+        else:
+            folded = high - np.abs(high - part)
+        x[leaf.part] = np.where((part >= low) & (part <= high), part, folded)
+    return x
+
+
+def _accepted(arguments: Arguments, probe: Probe, domain: Callable[..., Any]) -> bool:
+    arrays = [arguments.array(leaf, probe.x) for leaf in arguments.leaves]
+    return bool(np.all(domain(*arguments.rebuild(arrays, probe.integers))))

@@ -1,0 +1,202 @@
+"""Compiled programs that evaluate a function and its pullback at many points.
+
+Compiling costs more than running here, so each question is compiled once and all probes go
+through it: a loop whose trip count is an argument, over rows of points and cotangents.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification import jaxprs
+from jaxfn.verification.coordinates import (
+    Arguments,
+    cotangents,
+    flatten_gradient,
+    flatten_output,
+    is_inexact,
+)
+
+ELEMENTS_PER_CALL = 1_000_000
+UNTRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerBoolConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+def precision(wide: bool) -> contextlib.AbstractContextManager[Any]:
+    """Double precision inside, or the caller's own setting."""
+    return jax.enable_x64(True) if wide else contextlib.nullcontext()
+
+
+def flat_dtype(wide: bool) -> Any:
+    """The dtype of the vectors: double wherever it is enabled."""
+    return jnp.float64 if wide or jax.config.read("jax_enable_x64") else jnp.float32
+
+
+def quick_options(elements: int) -> dict[str, Any] | None:
+    """Options that halve the compilation of a small program; large ones are worth optimising."""
+    if elements > 50_000 or jax.default_backend() != "cpu":
+        return None
+    return {"xla_backend_optimization_level": 0}
+
+
+class Program:
+    """A function of a row of arrays, run over many rows in one compiled loop.
+
+    Where the function cannot be traced (it branches on values), the rows are run one by one.
+    """
+
+    def __init__(self, row: Callable[..., tuple[Any, ...]], widths: Sequence[int], wide: bool):
+        self.row, self.widths, self.wide = row, tuple(widths), wide
+        self.compiled: Any = None
+        self.eager = False
+        self.chunk = 0
+        self.eps = 0.0
+        self.primitives: set[str] = set()
+        self.compile_seconds = 0.0
+
+    def __call__(self, *columns: Any) -> tuple[np.ndarray, ...]:
+        count = len(columns[0])
+        if count == 0:
+            return tuple(np.zeros((0, width)) for width in self.widths)
+        with precision(self.wide), np.errstate(all="ignore"):
+            columns = jax.tree.map(self._cast, columns)
+            if self.compiled is None and not self.eager:
+                self._compile(columns)
+            if self.eager:
+                parts = [self._one(columns, i) for i in range(count)]
+                out = tuple(np.stack(part) for part in zip(*parts, strict=True))
+            else:
+                parts = [self._chunk(columns, i) for i in range(0, count, self.chunk)]
+                joined = zip(*parts, strict=True)
+                out = tuple(p[0] if len(p) == 1 else np.concatenate(p) for p in joined)
+        return tuple(part.astype(np.float64, copy=False) for part in out)
+
+    def _cast(self, column: np.ndarray) -> np.ndarray:
+        if np.issubdtype(column.dtype, np.floating):
+            return column.astype(flat_dtype(self.wide), copy=False)
+        return column
+
+    def _compile(self, columns: tuple[Any, ...]) -> None:
+        width = sum(np.size(leaf[0]) for leaf in jax.tree.leaves(columns)) + sum(self.widths)
+        self.chunk = int(np.clip(ELEMENTS_PER_CALL // max(width, 1), 4, 128))
+        dtype = flat_dtype(self.wide)
+
+        def loop(count: Any, columns: Any) -> tuple[Any, ...]:
+            def step(i: Any, buffers: tuple[Any, ...]) -> tuple[Any, ...]:
+                results = self.row(*jax.tree.map(lambda c: c[i], columns))
+                return tuple(b.at[i].set(r) for b, r in zip(buffers, results, strict=True))
+
+            empty = tuple(jnp.zeros((self.chunk, width), dtype) for width in self.widths)
+            return jax.lax.fori_loop(0, count, step, empty)
+
+        start = time.perf_counter()
+        try:
+            traced = jax.jit(loop).trace(0, jax.tree.map(self._padded, columns))
+        except UNTRACEABLE:
+            self.eager = True
+            return
+        self.eps = jaxprs.lowest_precision(traced.jaxpr.jaxpr)
+        self.primitives = jaxprs.primitive_names(jaxprs.loop_body(traced.jaxpr.jaxpr))
+        options = quick_options(width)
+        self.compiled = traced.lower().compile(compiler_options=options)
+        self.compile_seconds = time.perf_counter() - start
+
+    def _padded(self, column: np.ndarray) -> np.ndarray:
+        rows = column[: self.chunk]
+        missing = self.chunk - len(rows)
+        return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows
+
+    def _chunk(self, columns: tuple[Any, ...], start: int) -> tuple[np.ndarray, ...]:
+        rows = jax.tree.map(lambda c: c[start : start + self.chunk], columns)
+        count = len(rows[0])
+        out = self.compiled(count, jax.tree.map(self._padded, rows))
+        return tuple(np.asarray(part)[:count] for part in out)
+
+    def _one(self, columns: tuple[Any, ...], i: int) -> tuple[np.ndarray, ...]:
+        out = self.row(*jax.tree.map(lambda c: jnp.asarray(c[i]), columns))
+        return tuple(np.asarray(part) for part in out)
+
+
+class Engine:
+    """A function of the flat vector of its arguments, in double or in its own precision."""
+
+    def __init__(self, fun: Callable[..., Any], arguments: Arguments, wide: bool) -> None:
+        self.fun, self.arguments, self.wide = fun, arguments, wide
+        self.dtype = flat_dtype(wide)
+        with precision(wide):
+            self.outputs = [jax.ShapeDtypeStruct(o.shape, o.dtype) for o in self._shapes()]
+        self.size = sum(
+            int(np.prod(o.shape, dtype=int))
+            * (2 if jnp.issubdtype(o.dtype, jnp.complexfloating) else 1)
+            for o in self.outputs
+        )
+        inputs = arguments.size
+        self.value = Program(self._value, (self.size,), wide)
+        self.pull = Program(self._pull, (self.size, inputs), wide)
+        # of the primal and the gradient together, as in the derivative of x ↦ f(x) ∂f(x)
+        self.pull_twice = Program(self._pull_twice, (inputs, self.size), wide)
+        self.gradient_twice = Program(self._gradient_twice, (inputs, self.size), wide)
+
+    def of_leaves(self, integers: Sequence[Any]) -> Callable[..., list[Any]]:
+        """The function of its differentiable leaves alone; it returns its inexact outputs."""
+
+        def call(arrays: Sequence[Any]) -> list[Any]:
+            out = self.fun(*self.arguments.rebuild(arrays, integers))
+            return [jnp.asarray(leaf) for leaf in jax.tree.leaves(out) if is_inexact(leaf)]
+
+        return call
+
+    def _shapes(self) -> list[Any]:
+        arrays = self.arguments.differentiable(self.arguments.given.astype(self.dtype), self.wide)
+        try:
+            return jax.eval_shape(self.of_leaves(self.arguments.integers), arrays)
+        except UNTRACEABLE:
+            return self.of_leaves(self.arguments.integers)([jnp.asarray(a) for a in arrays])
+
+    def forward(self, x: Any, integers: Sequence[Any]) -> tuple[Any, Callable[[Any], Any]]:
+        """The primal that the forward rule computes, and the pullback."""
+        arrays = self.arguments.differentiable(x, self.wide)
+        outputs, pullback = jax.vjp(self.of_leaves(integers), arrays)
+
+        def pull(cotangent: Any) -> Any:
+            (gradients,) = pullback(cotangents(cotangent, outputs))
+            return flatten_gradient(gradients, self.arguments.leaves, self.dtype)
+
+        return flatten_output(outputs, self.dtype), pull
+
+    def gradient(self, x: Any, integers: Sequence[Any], cotangent: Any) -> tuple[Any, Any]:
+        """The primal, and the gradients for one cotangent."""
+        primal, pull = self.forward(x, integers)
+        return primal, pull(cotangent)
+
+    def _value(self, x: Any, integers: Any) -> tuple[Any]:
+        arrays = self.arguments.differentiable(x, self.wide)
+        return (flatten_output(self.of_leaves(integers)(arrays), self.dtype),)
+
+    def _pull(self, x: Any, integers: Any, cotangent: Any) -> tuple[Any, Any]:
+        return self.gradient(x, integers, cotangent)
+
+    def _pull_twice(self, x: Any, integers: Any, cotangent: Any, weights: Any) -> tuple[Any, Any]:
+        def both(x: Any, cotangent: Any) -> Any:
+            return jnp.concatenate(self.gradient(x, integers, cotangent))
+
+        _, pullback = jax.vjp(both, x, cotangent)
+        return pullback(weights)
+
+    def _gradient_twice(
+        self, x: Any, integers: Any, cotangent: Any, weights: Any
+    ) -> tuple[Any, Any]:
+        def gradient_alone(x: Any, cotangent: Any) -> Any:
+            return self.gradient(x, integers, cotangent)[1]
+
+        _, pullback = jax.vjp(gradient_alone, x, cotangent)
+        return pullback(weights[self.size :])

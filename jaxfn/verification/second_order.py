@@ -1,0 +1,199 @@
+"""The derivative of the rule itself, by reverse over reverse."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxfn.verification.agreement import Comparison, differs
+from jaxfn.verification.coordinates import Leaf
+from jaxfn.verification.differences import Direction, evaluate, steps_of
+from jaxfn.verification.elements import element_of, leaf_element
+from jaxfn.verification.probes import FAR, GIVEN, NEAR, Probe
+from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check
+from jaxfn.verification.setup import line
+from jaxfn.verification.subject import Subject, columns_of, run_rows
+
+SHOWS = (
+    "the gradient of the gradient agrees, with respect to arguments and cotangent",
+    "third and higher derivatives",
+)
+SAMPLES = 2
+CAUSE = "second-order"
+
+
+def check_second_order(subject: Subject, found: Comparison) -> Check:
+    """Reverse over reverse of the rule against that of the reference, and against differences."""
+    probes = _points(subject, found, found.doubtful)
+    trusted = any(p.kind in (GIVEN, NEAR) for p in probes)
+    if not trusted:  # autodiff is wrong about the first order already
+        probes = [p for p in _points(subject, found, set()) if p.kind == NEAR]
+    if not probes:
+        detail = "skipped because there is no point at which the gradients are settled"
+        return Check("second order", SKIPPED, *SHOWS, detail=detail)
+    probes = [probe for probe in probes for _ in range(SAMPLES)]
+    rows = _rows(subject, probes)
+    try:
+        program, rule = _twice(subject, rows)
+    except Exception as error:  # a rule need not be differentiable twice; the reason is reported
+        return Check("second order", SKIPPED, *SHOWS, detail=f"skipped because {line(error)}")
+    reference = None
+    if subject.reference is not None and trusted:
+        try:
+            twice = getattr(subject.reference, program)
+            reference = np.concatenate(run_rows(twice, *rows), axis=1)
+        except Exception as error:  # then differences of the rule decide alone
+            subject.notes.append(f"second order rests on finite differences alone: {line(error)}")
+    return _decide(subject, probes, program, rows, rule, reference)
+
+
+def _rows(subject: Subject, probes: list[Probe]) -> tuple[Any, ...]:
+    """Points, cotangents, and weights of the primal and of the gradient that they give."""
+    x, integers = columns_of(probes)
+    m, n, rng = subject.rule.size, subject.arguments.size, subject.rng
+    gammas = rng.standard_normal((len(probes), m)).astype(np.float32).astype(np.float64)
+    weights = rng.standard_normal((len(probes), m + n)).astype(np.float32).astype(np.float64)
+    return x, integers, subject.cotangent_scale * gammas, weights
+
+
+def _twice(subject: Subject, rows: tuple[Any, ...]) -> tuple[str, np.ndarray]:
+    """The derivative of primal and gradient, or of the gradient alone where that is all there is.
+
+    A surrogate's primal has another derivative than the function's, and a forward rule that
+    iterates may have none.
+    """
+    if not subject.has_surrogate:
+        try:
+            return "pull_twice", np.concatenate(run_rows(subject.rule.pull_twice, *rows), axis=1)
+        except Exception as error:  # the gradient alone may still be differentiable
+            subject.notes.append(f"second order of the gradient alone: {line(error)}")
+    rows[3][:, : subject.rule.size] = 0.0
+    alone = run_rows(subject.rule.gradient_twice, *rows)
+    return "gradient_twice", np.concatenate(alone, axis=1)
+
+
+def _points(subject: Subject, found: Comparison, doubtful: set[int]) -> list[Probe]:
+    usable = {i for i in found.which[found.usable]}
+    # where the gradients differ (a kink, or autodiff is nan) their derivatives need not agree
+    usable -= doubtful
+    near = [p for i, p in enumerate(subject.probes) if i in usable and p.kind in (GIVEN, NEAR)]
+    far = [p for i, p in enumerate(subject.probes) if i in usable and p.kind == FAR]
+    return near[:6] + far[:6]
+
+
+def _decide(subject, probes, program, rows, rule, reference) -> Check:
+    suspects = np.zeros(rule.shape, bool)
+    power = None
+    if reference is not None:
+        tolerance = _tolerance(subject, program, rows, rule, reference)
+        suspects = differs(rule, reference, tolerance)
+        large = np.abs(reference) > 1e-3 * np.abs(reference).max(axis=1, keepdims=True, initial=0)
+        if (large & ~suspects).any():
+            power = float(np.median((tolerance / np.abs(reference))[large & ~suspects]))
+        if not suspects.any():
+            return Check("second order", PASS, *SHOWS, power)
+    order = [int(i) for i in np.argsort(-suspects.any(axis=1).astype(int), kind="stable")][:6]
+    if reference is None:
+        order = [i for i in range(len(rule)) if probes[i].kind in (GIVEN, NEAR)][:4]
+    outcomes = [
+        _by_differences(subject, probes[i], i, rows, rule, reference, suspects) for i in order
+    ]
+    for i, outcome in zip(order, outcomes, strict=True):
+        stark = reference is not None and outcome == "open" and probes[i].kind == GIVEN
+        if (outcome == "wrong" or stark) and (reference is None or suspects[i].any()):
+            worst = _worst(subject, probes[i], rule[i], reference, i, suspects[i])
+            text = "the gradient is right, its own derivative is not"
+            return Check("second order", FAIL, *SHOWS, power, worst, text, _diagnosis(text), CAUSE)
+    if reference is None and outcomes and all(outcome == "open" for outcome in outcomes):
+        return Check("second order", INCONCLUSIVE, *SHOWS, None, None, "differences do not settle")
+    return Check("second order", PASS, *SHOWS, power)
+
+
+def _diagnosis(text: str) -> str:
+    return f"wrong at second order only: {text}; a residual may be cut off by stop_gradient"
+
+
+def _tolerance(subject, program, rows, rule, reference) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        finite = np.where(np.isfinite(reference), np.abs(reference), 0.0)
+        scale = np.zeros_like(finite)
+        for part in _parts(subject):
+            scale[:, part] = finite[:, part].max(axis=1, keepdims=True, initial=0)
+        tolerance = 10 * subject.relative_floor * finite + 10 * subject.absolute_floor * scale
+        bad = differs(rule, reference, tolerance).any(axis=1)
+        if bad.any():
+            x, integers, *others = rows
+            part = tuple(p[bad] for p in integers)
+            spread = np.zeros_like(rule[bad])
+            for _ in range(2):
+                noise = subject.rng.choice([-1.0, 1.0], x[bad].shape)
+                moved = (x[bad] * (1 + 4 * subject.eps * noise), part, *(o[bad] for o in others))
+                for engine, base in ((subject.rule, rule), (subject.reference, reference)):
+                    again = np.concatenate(run_rows(getattr(engine, program), *moved), axis=1)
+                    spread = np.fmax(spread, np.abs(again - base[bad]))
+            tolerance[bad] += 30 * np.where(np.isfinite(spread), spread, 0)
+    return tolerance
+
+
+def _parts(subject) -> list[slice]:
+    """The arguments' leaves, and the cotangent behind them."""
+    n = subject.arguments.size
+    return [*(leaf.part for leaf in subject.arguments.leaves), slice(n, None)]
+
+
+def _by_differences(subject, probe, item, rows, rule, reference, suspects) -> str:
+    """Whether differences of the rule's own gradient confirm its derivative."""
+    n = subject.arguments.size
+    gamma, weight = rows[2][item], rows[3][item]
+    elements = np.flatnonzero(suspects[item, :n])
+    if suspects[item].any() and elements.size == 0:
+        return _by_duality(subject, item, rows, rule) if subject.linear else "open"
+    elements = elements if elements.size else np.arange(n)
+    chosen = subject.rng.choice(elements, min(4, elements.size), replace=False)
+    expected = None if reference is None else reference[item]
+    steps = steps_of(subject, probe)
+    directions = [Direction(probe, steps * np.eye(1, n, e)[0], int(e), gamma) for e in chosen]
+    outcomes = []
+    for values in evaluate(subject, directions):
+        with np.errstate(all="ignore"):
+            low, high, _ = values.interval(weight)
+            e = values.direction.element
+            slope = rule[item, e] * steps[e]
+            other = np.nan if expected is None else expected[e] * steps[e]
+            margin = 1e-6 * abs(slope) + 1e-9 * np.abs(rule[item, :n] * steps).max()
+            outcomes.append(_outcome(slope, other, low - margin, high + margin))
+    return "wrong" if "wrong" in outcomes else "open" if "open" in outcomes else "right"
+
+
+def _by_duality(subject, item, rows, rule) -> str:
+    """Whether the derivative by the cotangent is the rule itself: `⟨Ju, g⟩ = ⟨u, r(x, g)⟩`."""
+    x, integers, _, weights = rows
+    n, m = subject.arguments.size, subject.rule.size
+    other = subject.rng.standard_normal((1, m))
+    row = (x[[item]], tuple(p[[item]] for p in integers), other)
+    pulled = run_rows(subject.rule.pull, *row)[1][0]
+    u, forward = weights[item, m:], rule[item, n:]
+    size = np.abs(pulled) @ np.abs(u) + np.abs(forward) @ np.abs(other[0])
+    gap = abs(float(pulled @ u - forward @ other[0]))
+    return "right" if gap <= 10 * subject.relative_floor * size else "wrong"
+
+
+def _outcome(slope: float, other: float, low: float, high: float) -> str:
+    if not np.isfinite([low, high]).all():
+        return "open"
+    if not low <= slope <= high:
+        return "wrong"
+    excludes = not low <= other <= high if np.isfinite(other) else high - low < 0.1 * abs(slope)
+    return "right" if excludes else "open"
+
+
+def _worst(subject, probe, rule, reference, item, suspects):
+    expected = np.full_like(rule, np.nan) if reference is None else reference[item]
+    with np.errstate(all="ignore"):
+        gap = np.where(suspects, np.abs(rule - expected), -1.0)
+    k = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
+    n = subject.arguments.size
+    if k < n:
+        return element_of(subject.arguments, k, rule[:n], expected[:n], probe.name)
+
+    leaf = Leaf("cotangent", 0, (subject.rule.size,), np.dtype(np.float64), 0, 0)
+    return leaf_element([leaf], k - n, rule[n:], expected[n:], probe.name)

@@ -1,0 +1,194 @@
+"""The rule under JAX's transformations: the same gradients as in a plain loop over the points."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification.agreement import Comparison, differs
+from jaxfn.verification.elements import element_of
+from jaxfn.verification.programs import precision, quick_options
+from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
+from jaxfn.verification.setup import line
+from jaxfn.verification.subject import Subject, run_rows
+from jaxfn.verification.variants import GROUPS, Points, Variant, variants
+
+SHOWS = (
+    "the same gradients under jit, vmap, scan and checkpoint, without jit, for one output alone "
+    "and for one argument alone",
+    "shardings over more devices than there are here",
+)
+REPEATABLE = ("the same gradients each time, traced anew or not", "rare or slow changes of state")
+
+
+def check_transformations(
+    subject: Subject, found: Comparison, already_failed: bool
+) -> tuple[Check, Check]:
+    """The transformations, and whether the same call gives the same gradients.
+
+    Of a rule that has failed already, only whether it is right without `jit`.
+    """
+    points = Points(subject, found, 5 + 2 * GROUPS)
+    repeated, eager = _determinism(subject, points)
+    if subject.rule.pull.eager or repeated.verdict == FAIL:
+        why = "fun cannot be traced" if subject.rule.pull.eager else "the rule is not deterministic"
+        detail = f"skipped because {why}"
+        return Check("transformations", SKIPPED, *SHOWS, detail=detail), repeated
+    chosen = [] if already_failed else variants(points)
+    results, skipped = _run(subject, chosen)
+    if eager is not None:
+        results["without jit"] = eager
+        chosen = [Variant("without jit", lambda: None), *chosen]
+    failures = []
+    for variant in chosen:
+        if variant.name in results:
+            failure = _compare(subject, points, variant, results[variant.name])
+            failures.extend([failure] if failure else [])
+    if failures:
+        names = [name for name, _ in failures]
+        cause, text = _cause(names)
+        worst = failures[0][1]
+        failed = Check("transformations", FAIL, *SHOWS, None, worst, text, text, cause)
+        return failed, repeated
+    detail = "; ".join(skipped)
+    return Check(
+        "transformations", PASS, *SHOWS, 4 * subject.relative_floor, detail=detail
+    ), repeated
+
+
+def _cause(names: list[str]) -> tuple[str, str]:
+    listed = ", ".join(names)
+    if names[0] == "without jit":
+        return "jit", "wrong only when traced: other gradients under jit than without"
+    if all(name.startswith("vmap") for name in names):
+        return "vmap", f"right for one point, wrong under vmap ({listed})"
+    if all(name.startswith("output") for name in names):
+        return "symbolic-zero", f"wrong for an unused output (symbolic zero cotangent): {listed}"
+    if all("alone" in name or "not differentiated" in name for name in names):
+        text = f"wrong where an argument is not perturbed (symbolic zeros): {listed}"
+        return "symbolic-zero", text
+    return "jit", f"wrong under {listed}"
+
+
+def _run(subject: Subject, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
+    with precision(subject.rule.wide):
+        try:
+            options = quick_options(subject.arguments.size + subject.rule.size)
+            run = jax.jit(lambda: {v.name: v.run() for v in chosen}, compiler_options=options)
+            return {k: np.asarray(v, np.float64) for k, v in run().items()}, []
+        except Exception:  # one of them raises: each is run alone, and that one reported
+            return _run_each(chosen)
+
+
+def _run_each(chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
+    results, skipped = {}, []
+    for variant in chosen:
+        try:
+            results[variant.name] = np.asarray(jax.jit(variant.run)(), np.float64)
+        except Exception as error:  # a transformation that raises cannot give a wrong gradient
+            skipped.append(f"{variant.name} skipped because {line(error)}")
+    return results, skipped
+
+
+def _expected(points: Points, variant: Variant) -> tuple[np.ndarray, Any, np.ndarray]:
+    rows = list(variant.rows)
+    x, gammas = points.x[rows].copy(), points.gammas[rows].copy()
+    integers = tuple(p[rows] for p in points.integers)
+    if variant.varying is not None:
+        for k, leaf in enumerate(points.subject.arguments.leaves):
+            if k not in variant.varying:
+                x[:, leaf.part] = points.x[0, leaf.part]
+        integers = tuple(np.repeat(p[:1], len(rows), axis=0) for p in points.integers)
+    if variant.output is not None:
+        start = _starts(points)
+        kept = np.zeros_like(gammas)
+        part = slice(start[variant.output], start[variant.output + 1])
+        kept[:, part] = gammas[:, part]
+        gammas = kept
+    return x, integers, gammas
+
+
+def _starts(points: Points) -> np.ndarray:
+    sizes = [
+        int(np.prod(o.shape, dtype=int))
+        * (2 if jnp.issubdtype(o.dtype, jnp.complexfloating) else 1)
+        for o in points.engine.outputs
+    ]
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _compare(subject: Subject, points: Points, variant: Variant, seen: np.ndarray) -> Any:
+    x, integers, gammas = _expected(points, variant)
+    expected = run_rows(subject.rule.pull, x, integers, gammas)[1]
+    mask = np.ones(subject.arguments.size, bool)
+    if variant.differentiated is not None:
+        mask[:] = False
+        for k in variant.differentiated:
+            mask[subject.arguments.leaves[k].part] = True
+    with np.errstate(all="ignore"):
+        size = np.where(np.isfinite(expected), np.abs(expected), 0)
+        scale = size.max(axis=1, keepdims=True, initial=0)
+        tolerance = 4 * subject.relative_floor * size + 4 * subject.absolute_floor * scale
+        bad = differs(seen, expected, tolerance) & mask
+        if bad.any():
+            noise = subject.rng.choice([-1.0, 1.0], (3, *x.shape))
+            for sample in noise:
+                near = run_rows(
+                    subject.rule.pull, x * (1 + 4 * subject.eps * sample), integers, gammas
+                )[1]
+                change = np.abs(near - expected)
+                tolerance += 30 * np.where(np.isfinite(change), change, 0)
+            bad = differs(seen, expected, tolerance) & mask
+    if not bad.any():
+        return None
+    i, k = np.unravel_index(
+        np.argmax(np.where(bad, np.abs(np.nan_to_num(seen - expected)), -1)), bad.shape
+    )
+    return variant.name, element_of(subject.arguments, int(k), seen[i], expected[i], variant.name)
+
+
+def _determinism(subject: Subject, points: Points) -> tuple[Check, np.ndarray | None]:
+    """The same pullback again and again: traced once, and without jit each time anew."""
+    rows = (points.x[:1], tuple(p[:1] for p in points.integers), points.gammas[:1])
+    compiled = [np.concatenate(run_rows(subject.rule.pull, *rows), axis=1) for _ in range(3)]
+    eager, reason = _eagerly(subject, points)
+    runs = [compiled, eager]
+    for kind, series in zip(("compiled", "without jit"), runs, strict=True):
+        for again in series[1:]:
+            if not np.array_equal(series[0], again, equal_nan=True):
+                k = int(np.argmax(np.abs(np.nan_to_num(series[0][0] - again[0]))))
+                n, m = subject.arguments.size, subject.rule.size
+                text = f"not deterministic: two calls with the same arguments differ ({kind})"
+                worst = None
+                if k >= m:
+                    worst = element_of(
+                        subject.arguments,
+                        k - m,
+                        again[0, m : m + n],
+                        series[0][0, m : m + n],
+                        "a second call",
+                    )
+                failed = Check(
+                    "determinism", FAIL, *REPEATABLE, None, worst, text, text, "nondeterministic"
+                )
+                return failed, None
+    gradient = eager[0][:, subject.rule.size :] if eager else None
+    return Check("determinism", PASS, *REPEATABLE, detail=reason), gradient
+
+
+def _eagerly(subject: Subject, points: Points) -> tuple[list[np.ndarray], str]:
+    engine, found = subject.rule, []
+    with precision(engine.wide):
+        integers = tuple(jnp.asarray(p[0]) for p in points.integers)
+        try:
+            for k in range(3):
+                x = jnp.asarray(points.x[0], engine.dtype)
+                y, pull = engine.forward(x, integers)
+                if k == 2:  # a rule that keeps its residuals outside of them loses them here
+                    engine.forward(jnp.asarray(points.x[1], engine.dtype), integers)
+                both = np.concatenate([np.asarray(y), np.asarray(pull(points.gamma(0)))])
+                found.append(both[None].astype(np.float64))
+        except Exception as error:  # works under jit alone: reported, not judged
+            return [], f"without jit skipped because {line(error)}"
+    return found, ""

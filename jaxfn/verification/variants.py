@@ -1,0 +1,199 @@
+"""The transformations of JAX under which a rule must give the same gradients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification.agreement import Comparison
+from jaxfn.verification.coordinates import cotangents, flatten_gradient
+from jaxfn.verification.probes import GIVEN, NEAR
+from jaxfn.verification.subject import Subject, columns_of
+
+GROUPS = 5
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One transformation: what it computes, and the rows of plain gradients it must equal.
+
+    `varying` are the leaves that differ from row to row, `differentiated` those whose gradient
+    it computes (None: all), `output` the one output that it uses.
+    """
+
+    name: str
+    run: Callable[..., Any]
+    rows: tuple[int, ...] = (0,)
+    varying: tuple[int, ...] | None = None
+    differentiated: tuple[int, ...] | None = None
+    output: int | None = None
+
+
+class Points:
+    """A few points and cotangents, stacked, and what the variants need of the engine."""
+
+    def __init__(self, subject: Subject, found: Comparison, count: int) -> None:
+        self.subject, self.engine = subject, subject.rule
+        usable = {int(i) for i in found.which[found.usable]}
+        near = [p for i, p in enumerate(found.probes) if i in usable and p.kind in (GIVEN, NEAR)]
+        probes = (near * count)[:count] if near else subject.probes[:1] * count
+        self.probes = probes
+        self.x, self.integers = columns_of(probes)
+        shape = (count, self.engine.size)
+        self.gammas = subject.rng.standard_normal(shape).astype(np.float32).astype(np.float64)
+        self.groups = _groups(subject)
+
+    def leaves(self, rows: tuple[int, ...]) -> list[Any]:
+        """The stacked differentiable leaves of some rows."""
+        split = [
+            self.subject.arguments.differentiable(self._flat(self.x[i]), self.engine.wide)
+            for i in rows
+        ]
+        return [jnp.stack(parts) for parts in zip(*split, strict=True)]
+
+    def one(self, row: int) -> list[Any]:
+        """The differentiable leaves of one row."""
+        return self.subject.arguments.differentiable(self._flat(self.x[row]), self.engine.wide)
+
+    def gamma(self, row: int) -> Any:
+        """The cotangent of one row."""
+        return self._flat(self.gammas[row])
+
+    def _flat(self, vector: np.ndarray) -> Any:
+        return jnp.asarray(vector, self.engine.dtype)
+
+
+def _groups(subject: Subject) -> list[tuple[int, ...]]:
+    """The leaves by argument, or one by one where there is one argument only."""
+    by_argument: dict[int, list[int]] = {}
+    for k, leaf in enumerate(subject.arguments.leaves):
+        by_argument.setdefault(leaf.argument, []).append(k)
+    groups = [tuple(group) for group in by_argument.values()]
+    if len(groups) == 1:
+        groups = [(k,) for k in groups[0]]
+    return groups
+
+
+def variants(points: Points) -> list[Variant]:
+    """The transformations to compare, the cheap ones alone for large functions."""
+    subject, engine = points.subject, points.engine
+    small = subject.arguments.size + engine.size <= 20_000
+
+    def pull(arrays: Any, integers: Any, gamma: Any, wrap: Any = lambda f: f) -> Any:
+        outputs, pullback = jax.vjp(wrap(engine.of_leaves(integers)), arrays)
+        return _flat(points, pullback(cotangents(gamma, outputs))[0])
+
+    def row(i: int) -> tuple[Any, ...]:
+        return points.one(i), tuple(p[i] for p in points.integers), points.gamma(i)
+
+    def mapped(name: str, rows: tuple[int, ...], group: Any = None) -> Variant:
+        return Variant(name, lambda: _mapped(points, pull, rows, group), rows, group)
+
+    found = [
+        Variant("jit", lambda: pull(*row(0))[None]),
+        Variant("checkpoint", lambda: pull(*row(0), wrap=jax.checkpoint)[None]),
+        Variant("scan", lambda: _scanned(points, (0, 1)), (0, 1)),
+        mapped("vmap, batch 3", (0, 1, 2)),
+    ]
+    if not small:
+        return found
+    found += [mapped("vmap, batch 1", (0,)), mapped("vmap, batch 2", (1, 2))]
+    rows = (0, 3, 4)
+    found.append(
+        Variant("vmap over the cotangent", lambda: _mapped_cotangent(points, pull, rows), rows, ())
+    )
+    groups = points.groups if len(points.groups) > 1 else []
+    for g, group in enumerate(groups[:GROUPS]):
+        name = group_name(subject, group)
+        found.append(mapped(f"vmap over {name} alone", (5 + 2 * g, 6 + 2 * g), group))
+        found.append(_differentiated(points, f"the gradient of {name} alone", group))
+        rest = tuple(k for k in range(len(subject.arguments.leaves)) if k not in group)
+        if len(groups) > 2:
+            found.append(_differentiated(points, f"{name} not differentiated", rest))
+    for k in range(len(engine.outputs) if len(engine.outputs) > 1 else 0):
+        found.append(Variant(f"output {k} alone", lambda k=k: _one_output(points, k), output=k))
+    return found
+
+
+def _differentiated(points: Points, name: str, group: tuple[int, ...]) -> Variant:
+    return Variant(name, lambda: _alone(points, group), differentiated=group)
+
+
+def _flat(points: Points, gradients: Any) -> Any:
+    return flatten_gradient(gradients, points.subject.arguments.leaves, points.engine.dtype)
+
+
+def _scanned(points: Points, rows: tuple[int, ...]) -> Any:
+    engine = points.engine
+    integers = tuple(jnp.asarray(p[list(rows)]) for p in points.integers)
+
+    def loop(arrays: Any) -> Any:
+        def step(carry: Any, item: Any) -> Any:
+            return carry, engine.of_leaves(item[1])(item[0])
+
+        return jax.lax.scan(step, 0.0, (arrays, integers))[1]
+
+    outputs, pullback = jax.vjp(loop, points.leaves(rows))
+    each = [cotangents(points.gamma(i), engine.outputs) for i in rows]
+    stacked = [
+        jnp.stack(p).astype(o.dtype) for p, o in zip(zip(*each, strict=True), outputs, strict=True)
+    ]
+    (gradients,) = pullback(stacked)
+    return jnp.stack([_flat(points, [g[k] for g in gradients]) for k in range(len(rows))])
+
+
+def _mapped(points: Points, pull: Any, rows: tuple[int, ...], group: Any) -> Any:
+    """vmap of the pullback over all leaves, or over those of a group at otherwise fixed ones."""
+    stacked = points.leaves(rows)
+    gammas = jnp.stack([points.gamma(i) for i in rows])
+    if group is None:
+        integers = tuple(jnp.asarray(p[list(rows)]) for p in points.integers)
+        return jax.vmap(pull)(stacked, integers, gammas)
+    fixed = points.one(0)
+    arrays = [s if k in group else f for k, (s, f) in enumerate(zip(stacked, fixed, strict=True))]
+    axes = [0 if k in group else None for k in range(len(fixed))]
+    integers = tuple(p[0] for p in points.integers)
+    return jax.vmap(pull, in_axes=(axes, None, 0))(arrays, integers, gammas)
+
+
+def _mapped_cotangent(points: Points, pull: Any, rows: tuple[int, ...]) -> Any:
+    gammas = jnp.stack([points.gamma(i) for i in rows])
+    integers = tuple(p[0] for p in points.integers)
+    return jax.vmap(pull, in_axes=(None, None, 0))(points.one(0), integers, gammas)
+
+
+def _alone(points: Points, group: tuple[int, ...]) -> Any:
+    """The gradients of some leaves, the others not differentiated; zero for those."""
+    arrays, engine = points.one(0), points.engine
+
+    def call(some: Any) -> Any:
+        merged = list(arrays)
+        for k, array in zip(group, some, strict=True):
+            merged[k] = array
+        return engine.of_leaves(tuple(p[0] for p in points.integers))(merged)
+
+    outputs, pullback = jax.vjp(call, [arrays[k] for k in group])
+    (some,) = pullback(cotangents(points.gamma(0), outputs))
+    gradients = [jnp.zeros_like(a) for a in arrays]
+    for k, gradient in zip(group, some, strict=True):
+        gradients[k] = gradient
+    return _flat(points, gradients)[None]
+
+
+def _one_output(points: Points, k: int) -> Any:
+    """The gradients when only one output is used: JAX need not make zeros for the others."""
+    engine = points.engine
+    call = engine.of_leaves(tuple(p[0] for p in points.integers))
+    cts = cotangents(points.gamma(0), engine.outputs)
+    out, pullback = jax.vjp(lambda arrays: call(arrays)[k], points.one(0))
+    return _flat(points, pullback(cts[k].astype(out.dtype))[0])[None]
+
+
+def group_name(subject: Subject, group: tuple[int, ...]) -> str:
+    leaves = [subject.arguments.leaves[k] for k in group]
+    if len(group) == 1:
+        return leaves[0].path
+    return f"args[{leaves[0].argument}]"

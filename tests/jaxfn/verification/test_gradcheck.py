@@ -1,0 +1,214 @@
+"""The interface of `gradcheck`: verdicts, errors, misuse, reports, settings that stay."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxfn.verification import GradcheckError, gradcheck, gradgradcheck
+from jaxfn.verification.report import GradcheckReport
+
+
+def ruled(fun, backward):
+    op = jax.custom_vjp(fun)
+    op.defvjp(lambda *args: (fun(*args), args), lambda args, g: backward(*args, g))
+    return op
+
+
+X = np.array([0.5, -1.25, 2.0], np.float32)
+right_sine = ruled(jnp.sin, lambda x, g: (g * jnp.cos(x),))
+wrong_sine = ruled(jnp.sin, lambda x, g: (1.001 * g * jnp.cos(x),))
+
+
+def test_right_rule_passes():
+    report = gradcheck(right_sine, (X,))
+    assert report.verdict == "pass"
+    assert {check.verdict for check in report.checks} <= {"pass", "skipped"}
+
+
+def test_wrong_rule_raises_with_the_report():
+    with pytest.raises(GradcheckError, match=r"1\.001 times") as caught:
+        gradcheck(wrong_sine, (X,))
+    assert isinstance(caught.value, AssertionError)
+    assert caught.value.report.verdict == "fail"
+    assert caught.value.report.cause == "scale"
+
+
+def test_worst_element_is_named():
+    rule = ruled(lambda p: p["w"] ** 2, lambda p, g: ({"w": (2 * p["w"] * g).at[1].set(0)},))
+    report = gradcheck(rule, ({"w": X},), raise_exception=False)
+    worst = report.check("autodiff").worst
+    assert worst is not None
+    assert (worst.path, worst.index, worst.rule) == ("args[0]['w']", (1,), 0)
+    assert report.cause == "elements"
+
+
+def test_power_is_stated_and_small():
+    report = gradcheck(right_sine, (X,))
+    for name in ("autodiff", "differences", "linearity", "primal"):
+        power = report.check(name).power
+        assert power is not None
+        assert 0 < power < 1e-4
+
+
+def test_no_setting_is_left_changed():
+    before = jax.config.read("jax_enable_x64")
+    gradcheck(right_sine, (X,))
+    assert jax.config.read("jax_enable_x64") == before
+
+
+def test_a_function_that_already_works_in_double_precision():
+    with jax.enable_x64(True):
+        assert gradcheck(right_sine, (X.astype(np.float64),)).verdict == "pass"
+        report = gradcheck(wrong_sine, (X.astype(np.float64),), raise_exception=False)
+    assert report.verdict == "fail"
+
+
+def test_report_serialises_and_prints():
+    report = gradcheck(wrong_sine, (X,), raise_exception=False)
+    data = json.loads(report.to_json())
+    assert data["verdict"] == "fail"
+    assert data["checks"][0]["name"] == "types"
+    text = str(report)
+    assert "FAIL" in text
+    assert "worst: args[0]" in text
+    assert isinstance(report, GradcheckReport)
+
+
+def test_planted_faults_are_caught():
+    matmul = ruled(jnp.matmul, lambda x, w, g: (g @ w.T, x.T @ g))
+    x = np.random.default_rng(0).standard_normal((3, 3)).astype(np.float32)
+    report = gradcheck(matmul, (x, 2 * x + 1), order=1, mutate=True)
+    assert report.verdict == "pass"
+    assert len(report.mutants) >= 8
+    assert all(mutant.caught for mutant in report.mutants), str(report)
+
+
+def test_kink_any_value_between_the_one_sided_derivatives():
+    for at_zero in (0.0, 0.3, 1.0):
+        relu = ruled(
+            lambda x: jnp.maximum(x, 0),
+            lambda x, g, c=at_zero: (g * jnp.where(x == 0, c, x > 0),),
+        )
+        assert gradcheck(relu, (np.array([-1, 0, 2], np.float32),)).verdict == "pass"
+    beyond = ruled(lambda x: jnp.maximum(x, 0), lambda x, g: (g * jnp.where(x == 0, 2.0, x > 0),))
+    with pytest.raises(GradcheckError):
+        gradcheck(beyond, (np.array([-1, 0, 2], np.float32),))
+
+
+def test_surrogate():
+    through = ruled(lambda x: jnp.round(x), lambda x, g: (g,))
+    assert gradcheck(through, (X,), surrogate=lambda x: x).verdict == "pass"
+    report = gradcheck(through, (X,), raise_exception=False)
+    assert report.cause == "surrogate"
+
+
+def test_declared_nonlinear():
+    clip = ruled(lambda x: 1.0 * x, lambda x, g: (jnp.clip(g, -1, 1),))
+    assert gradcheck(clip, (X,), linear_in_cotangent=False).verdict == "pass"
+    assert gradcheck(clip, (X,), raise_exception=False).cause == "nonlinear"
+
+
+def test_without_autodiff_differences_decide():
+    def root(x):
+        return lax.while_loop(
+            lambda y: jnp.any(abs(y * y - x) > 1e-6 * x), lambda y: (y + x / y) / 2, x
+        )
+
+    x = np.array([0.5, 2.0, 3.0], np.float32)
+    right = ruled(root, lambda x, g: (g / (2 * root(x)),))
+    wrong = ruled(root, lambda x, g: (g / root(x),))
+    report = gradcheck(right, (x,), order=1)
+    assert report.verdict == "pass"
+    assert any("finite differences alone" in note for note in report.notes)
+    assert gradcheck(wrong, (x,), order=1, raise_exception=False).verdict == "fail"
+
+
+def test_domain_keeps_the_moved_points_inside():
+    rule = ruled(jnp.abs, lambda x, g: (g,))
+    x = np.array([0.5, 2.0], np.float32)
+    assert gradcheck(rule, (x,), raise_exception=False).verdict == "fail"
+    assert gradcheck(rule, (x,), domain=((0.1, None),)).verdict == "pass"
+    assert gradcheck(rule, (x,), domain=lambda x: (x > 0).all()).verdict == "pass"
+
+
+def test_integers_and_static_arguments():
+    rule = ruled(lambda table, i: table[i], lambda t, i, g: (jnp.zeros_like(t).at[i].add(g), None))
+    table = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
+    assert gradcheck(rule, (table, np.array([3, 1, 4]))).verdict == "pass"
+    assert gradcheck(lambda x, n: x**n, (X, 3)).verdict == "pass"
+
+
+def test_overwriting_rule_is_caught_at_repeated_indices():
+    rule = ruled(lambda t, i: t[i], lambda t, i, g: (jnp.zeros_like(t).at[i].set(g), None))
+    table = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
+    with pytest.raises(GradcheckError):
+        gradcheck(rule, (table, np.array([3, 1, 4])))
+
+
+def test_gradgradcheck():
+    assert gradgradcheck(right_sine, (X,)).verdict == "pass"
+    stopped = jax.custom_vjp(jnp.sin)
+    stopped.defvjp(lambda x: (jnp.sin(x), lax.stop_gradient(jnp.cos(x))), lambda cos, g: (g * cos,))
+    with pytest.raises(GradcheckError):
+        gradgradcheck(stopped, (X,))
+
+
+def test_rule_that_raises_fails():
+    rule = ruled(jnp.sin, lambda x, g: (g, g))
+    report = gradcheck(rule, (X,), raise_exception=False)
+    assert report.verdict == "fail"
+    assert "raises" in report.diagnosis
+
+
+MISUSE = {
+    "list": (TypeError, "expected args to be a tuple of pytrees, got list", jnp.sin, [X], {}),
+    "no function": (TypeError, "expected fun to be callable", 3, (X,), {}),
+    "integers": (ValueError, "no argument to differentiate", jnp.sum, (np.arange(3),), {}),
+    "order": (ValueError, "expected order", jnp.sin, (X,), {"order": 3}),
+    "integer output": (ValueError, "at least one floating", jnp.argmax, (X,), {}),
+    "other structure": (
+        ValueError,
+        "expected reference to return",
+        jnp.sin,
+        (X,),
+        {"reference": lambda x: (x, x)},
+    ),
+    "other shape": (ValueError, "expected reference", jnp.sin, (X,), {"reference": jnp.sum}),
+    "other signature": (
+        TypeError,
+        "expected reference to take the arguments",
+        jnp.sin,
+        (X,),
+        {"reference": lambda x, y: x},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISUSE)
+def test_misuse(name):
+    error, message, fun, args, options = MISUSE[name]
+    with pytest.raises(error, match=message):
+        gradcheck(fun, args, **options)
+
+
+def test_output_that_changes():
+    sizes = iter([2, 3, 4, 5])
+    with pytest.raises(ValueError, match="same structure and shapes at each call"):
+        gradcheck(lambda x: jnp.zeros(next(sizes)) + x[0], (X,))
+
+
+def test_tracers():
+    def inside(x):
+        gradcheck(jnp.sin, (x,))
+        return x
+
+    with pytest.raises(TypeError, match="got a tracer"):
+        jax.jit(inside)(X)
+    leaked = []
+    jax.jit(lambda x: leaked.append(x) or x)(X)
+    with pytest.raises(ValueError, match="tracer that leaked"):
+        gradcheck(lambda x: x + leaked[0], (X,))

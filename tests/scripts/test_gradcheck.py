@@ -1,0 +1,52 @@
+"""`python -m scripts.gradcheck`: reports, exit codes, bad commands."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from scripts.gradcheck import Config, load, main
+from scripts.program import UserError
+
+
+def test_a_right_rule(capsys):
+    report = main(Config("jaxfn:relu", ("f32[3]",), order=1))
+    assert report.verdict == "pass"
+    assert "gradcheck of relu: PASS" in capsys.readouterr().out
+
+
+def test_json(capsys):
+    main(Config("jax.numpy:sin", ("f32[2]",), order=1, json=True))
+    assert json.loads(capsys.readouterr().out)["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "message"),
+    [
+        ("jaxfn.relu", ("f32[3]",), "expected 'package.module:function'"),
+        ("jaxfn:no_such", ("f32[3]",), "no_such"),
+        ("no_such_module:f", ("f32[3]",), "No module named"),
+        ("jaxfn:__version__", ("f32[3]",), "expected a function"),
+        ("jaxfn:relu", ("f3[3]",), "expected an array such as"),
+        ("jaxfn:relu", (), "at least one argument"),
+        ("jaxfn:linear", ("f32[4,3]", "f32[2,2]"), "linear: expected weight"),
+    ],
+)
+def test_bad_commands(operation, arguments, message):
+    with pytest.raises(UserError, match=message) as caught:
+        main(Config(operation, arguments))
+    assert "\n" not in str(caught.value)
+
+
+def test_load_of_a_nested_name():
+    import jax
+
+    assert load("jax:numpy.sin") is jax.numpy.sin
+
+
+def test_exit_code_of_a_bad_command():
+    command = [sys.executable, "-m", "scripts.gradcheck", "jaxfn:no_such", "f32[3]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
