@@ -14,6 +14,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+import jaxfn
 from scripts.cases import CASES, Case
 from tests.jaxfn.functional.oracles import (
     assert_close,
@@ -55,6 +56,11 @@ def test_agrees_with_finite_differences_in_float64(case: Case):
         y_bar = cotangent(case.operation(*args))
         _, *gradients = value_and_gradients(case.operation, args, y_bar)
         assert_close(gradients, finite_differences(case.operation, args, y_bar), 1e-8)
+
+
+@all_cases
+def test_gradcheck(case: Case):
+    assert jaxfn.gradcheck(case.operation, case.args(), reference=case.reference).verdict == "pass"
 
 
 @all_cases

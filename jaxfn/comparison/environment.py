@@ -1,0 +1,26 @@
+"""What a comparison ran on."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime
+from importlib.metadata import version
+
+import jax
+
+
+def environment() -> dict[str, str]:
+    """Versions, device and date."""
+    import jaxfn  # which imports this module
+
+    device = jax.devices()[0]
+    return {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "jaxfn": jaxfn.__version__,
+        "jax": jax.__version__,
+        "jaxlib": version("jaxlib"),
+        "platform": device.platform,
+        "device": device.device_kind,
+        "host": f"{platform.system()} {platform.machine()}",
+    }

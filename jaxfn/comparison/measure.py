@@ -1,0 +1,158 @@
+"""Measures both sides of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxfn.comparison import regimes
+from jaxfn.comparison.accuracy import EXACT, Error, error_of, exact_results
+from jaxfn.comparison.compiled import Program, build
+from jaxfn.comparison.problem import Problem
+from jaxfn.comparison.residuals import Residuals, find_residuals, nbytes_of
+from jaxfn.comparison.result import Figures, Pair
+from jaxfn.comparison.timing import Timing, interleave, summarise
+
+STAGES = ("trace", "lower", "compile")
+_BUILDS = 5  # how often the stages are timed, where there is time
+# What a function, JAX or XLA raise where something cannot be done here; the note says what.
+_CANNOT = (TypeError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure: see `compare`."""
+
+    rounds: int
+    seconds: float
+    length: int
+
+
+def measure(functions: Pair[Callable[..., Any]], problem: Problem, effort: Effort) -> Figures:
+    """All figures of both functions; both can be differentiated."""
+    notes: list[str] = []
+    built, stages = _build_all(functions, problem, effort, notes)
+    errors, against = _errors(functions, problem, built[regimes.BOTH], notes)
+    times = {}
+    for name, pair in built.items():
+        runs = [program.run for program in _both_of(pair)]
+        times[name] = Pair(*interleave(runs, effort.rounds, effort.seconds))
+    return Figures(
+        errors=errors,
+        errors_against=against,
+        residuals=Pair(
+            _residuals(problem, built, lambda pair: pair.rule),
+            _residuals(problem, built, lambda pair: pair.reference),
+        ),
+        programs={n: Pair(p.rule.figures, p.reference.figures) for n, p in built.items()},
+        stages=stages,
+        times=times,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _build_all(
+    functions: Pair[Callable[..., Any]], problem: Problem, effort: Effort, notes: list[str]
+) -> tuple[dict[str, Pair[Program]], dict[str, Pair[Timing]]]:
+    sides = [
+        regimes.programs(problem.flatten(fun), problem, effort.length)
+        for fun in (functions.rule, functions.reference)
+    ]
+    built: dict[str, Pair[Program]] = {}
+    stages: dict[str, Pair[Timing]] = {}
+    for name in sides[0]:
+        try:
+            if name == regimes.BOTH:
+                built[name], stages = _build_timed(sides[0][name], sides[1][name], effort)
+            else:
+                built[name] = Pair(build(*sides[0][name]), build(*sides[1][name]))
+            if name == regimes.FORWARD:
+                backward = [_build_backward(p, problem) for p in _both_of(built[name])]
+                built[regimes.BACKWARD] = Pair(*backward)
+        except _CANNOT as error:
+            if name in (regimes.BOTH, regimes.FORWARD):  # without them there is no comparison
+                raise
+            notes.append(f"{name}: not measured because {first_line(error)}")
+    return built, stages
+
+
+def _both_of(pair: Pair[Any]) -> tuple[Any, Any]:
+    return pair.rule, pair.reference
+
+
+def _build_backward(forward: Program, problem: Problem) -> Program:
+    *_, vjp = forward.run()
+    return build(regimes.backward, (vjp, problem.cotangents))
+
+
+def _build_timed(
+    rule: tuple[Any, Any], reference: tuple[Any, Any], effort: Effort
+) -> tuple[Pair[Program], dict[str, Pair[Timing]]]:
+    """Builds the programs in turn. The first build warms JAX's caches up, and does not count
+    where there is time for others."""
+    pairs = [Pair(build(*rule), build(*reference))]
+    while len(pairs) <= _BUILDS and _seconds(pairs) * (1 + 1 / len(pairs)) < 2 * effort.seconds:
+        pairs.append(Pair(build(*rule), build(*reference)))
+    counted = pairs[1:] or pairs
+    stages = {
+        stage: Pair(
+            summarise([pair.rule.seconds[stage] for pair in counted]),
+            summarise([pair.reference.seconds[stage] for pair in counted]),
+        )
+        for stage in STAGES
+    }
+    return pairs[-1], stages
+
+
+def _seconds(pairs: list[Pair[Program]]) -> float:
+    return sum(sum(p.rule.seconds.values()) + sum(p.reference.seconds.values()) for p in pairs)
+
+
+def _residuals(
+    problem: Problem,
+    built: dict[str, Pair[Program]],
+    side: Callable[[Pair[Program]], Program],
+) -> Residuals:
+    read = side(built[regimes.BACKWARD]).figures.argument_bytes
+    if read is not None:
+        read = max(read - nbytes_of(problem.cotangents), 0)
+    outputs = len(problem.cotangents) + problem.others_out
+    names = (*problem.names, *problem.other_names)
+    return find_residuals(side(built[regimes.FORWARD]).jaxpr, names, outputs, read)
+
+
+def _errors(
+    functions: Pair[Callable[..., Any]],
+    problem: Problem,
+    both: Pair[Program],
+    notes: list[str],
+) -> tuple[dict[str, Pair[Error]], str]:
+    results = [_results(program) for program in _both_of(both)]
+    exact, reason = exact_results(functions.reference, problem)
+    against = EXACT
+    if exact is None:
+        notes.append(f"errors: not measured against float64 because {reason}")
+        exact, against = [np.asarray(array) for array in results[1]], "the reference"
+    count = len(problem.cotangents)
+    quantities = ["value"] if count == 1 else [f"value {i}" for i in range(count)]
+    quantities += [f"gradient of {name}" for name in problem.names]
+    errors = {
+        name: Pair(error_of(rule, truth), error_of(reference, truth))
+        for name, rule, reference, truth in zip(quantities, *results, exact, strict=True)
+    }
+    return errors, against
+
+
+def _results(program: Program) -> list[jax.Array]:
+    outputs, _, gradients = program.run()
+    return [*outputs, *gradients]
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in a line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,183 @@
+"""A comparison as a picture."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxfn.comparison import regimes
+from jaxfn.comparison.accuracy import Error
+from jaxfn.comparison.residuals import ARGUMENT, NEW, OUTPUT
+from jaxfn.comparison.result import Comparison, Figures, Pair
+from jaxfn.comparison.text import RULE
+from jaxfn.comparison.units import byte_unit, format_bytes, format_seconds
+from jaxfn.comparison.verdict import is_enough, is_same_program, speed_ratio
+
+_COLOURS = ("#2166ac", "#b0b0b0")  # the rule, and what it is compared with
+_BAR = 0.38
+_MOST_ERRORS = 12
+_EXACT = "exact"
+
+
+def draw(comparison: Comparison, path: str | Path) -> None:
+    """Writes the picture of a comparison to `path`, as a PNG."""
+    if comparison.figures is None:
+        raise ValueError(f"plot: {comparison.name} has no figures: {comparison.verdict}")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        message = 'plot: expected matplotlib to be installed: pip install "jaxfn[train]"'
+        raise ImportError(message) from error
+    figures = comparison.figures
+    picture = Figure(figsize=(13, 9), layout="constrained")
+    axes = picture.subplots(2, 2)
+    _draw_times(axes[0, 0], figures, comparison.against)
+    _draw_memory(axes[0, 1], figures)
+    _draw_residuals(axes[1, 0], figures)
+    _draw_errors(axes[1, 1], figures)
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    picture.legend(
+        handles, [RULE, comparison.against], loc="outside lower right", ncols=2, frameon=False
+    )
+    arguments = textwrap.shorten(", ".join(comparison.arguments), 120, placeholder=" …")
+    title = f"{comparison.name}({arguments})"
+    verdict = textwrap.fill(comparison.verdict, 120)
+    picture.suptitle(f"{title}\n{verdict}", fontsize=13, x=0.01, ha="left")
+    own = comparison.environment
+    footer = f"{own['device']}, jax {own['jax']}, Python {own['python']}, {own['date'][:10]}"
+    picture.supxlabel(footer, fontsize=9, x=0.01, ha="left", color="#555555")
+    picture.savefig(path, dpi=110, format="png")
+
+
+def _draw_times(axes: Any, figures: Figures, against: str) -> None:
+    names = [name for name in regimes.EXPLANATIONS if name in figures.times]
+    pairs = [figures.times[name] for name in names]
+    spreads, labels = [], []
+    for side in (lambda p: p.rule, lambda p: p.reference):
+        scaled = [[t / p.reference.median for t in _quartiles(side(p))] for p in pairs]
+        spreads.append(scaled)
+        labels.append([format_seconds(side(p).median) for p in pairs])
+    for side, (scaled, texts) in enumerate(zip(spreads, labels, strict=True)):
+        medians = [median for _, median, _ in scaled]
+        whiskers = [[m - low for low, m, _ in scaled], [high - m for _, m, high in scaled]]
+        _bars(axes, medians, texts, side, xerr=whiskers, error_kw={"ecolor": "#444444", "lw": 1})
+    said = [f"{n}\n{_speed(p, figures.programs[n])}" for n, p in zip(names, pairs, strict=True)]
+    axes.axvline(1, color="#666666", lw=0.8, ls=":")
+    _finish(axes, f"time of a run, {against} = 1 (bar: median, whisker: quartiles)", said)
+    most = max(median for scaled in spreads for _, median, _ in scaled)
+    axes.set_xlim(0, min(axes.get_xlim()[1], 2.2 * most))  # one disturbed run is not the picture
+
+
+def _quartiles(timing: Any) -> tuple[float, float, float]:
+    return timing.low, timing.median, timing.high
+
+
+def _speed(times: Pair[Any], programs: Pair[Any]) -> str:
+    if is_same_program(programs):
+        return "(same program)"
+    if not is_enough(times):
+        return "(too few runs)"
+    ratio = speed_ratio(times)
+    return "(equal)" if ratio == 1 else f"({ratio:.2g} times as fast)"
+
+
+def _draw_memory(axes: Any, figures: Figures) -> None:
+    chosen = (
+        (regimes.BOTH, "total_bytes", "arguments, results, temporary"),
+        (regimes.FORWARD, "total_bytes", "arguments, results, temporary"),
+        (regimes.BACKWARD, "total_bytes", "arguments, results, temporary"),
+        (regimes.STEPS, "temp_bytes", "temporary alone"),
+        (regimes.LAYERS, "temp_bytes", "temporary alone"),
+    )
+    names, values = [], []
+    for name, attribute, what in chosen:
+        if name in figures.programs:
+            pair = figures.programs[name]
+            both = [getattr(side, attribute) for side in (pair.rule, pair.reference)]
+            if None not in both:
+                names.append(f"{name}\n{what}")
+                values.append(both)
+    _byte_bars(axes, values)
+    _finish(axes, "memory of the compiled programs", names)
+
+
+def _draw_residuals(axes: Any, figures: Figures) -> None:
+    pair = figures.residuals
+    sides = (pair.rule, pair.reference)
+    values, names = [], []
+    for kind, what in ((NEW, "new buffers"), (ARGUMENT, "arguments"), (OUTPUT, "results")):
+        nbytes = [side.nbytes(kind) for side in sides]
+        if any(nbytes) or kind == NEW:
+            values.append(nbytes)
+            names.append(f"{what}\nkept by JAX")
+    read = [side.read_when_compiled for side in sides]
+    if None not in read:
+        values.append([nbytes or 0 for nbytes in read])
+        names.append("read by the compiled\nbackward half")
+    _byte_bars(axes, values)
+    _finish(axes, "residuals: kept between forward and backward pass", names)
+
+
+def _byte_bars(axes: Any, values: Sequence[Sequence[float]]) -> None:
+    unit, size = byte_unit(max((max(pair) for pair in values), default=0))
+    for side in range(2):
+        own = [pair[side] for pair in values]
+        _bars(axes, [n / size for n in own], [format_bytes(n) for n in own], side)
+    axes.set_xlabel(unit, fontsize=9)
+
+
+def _bars(axes: Any, values: Sequence[float], labels: Sequence[str], side: int, **kw: Any) -> None:
+    places = [i + (side - 0.5) * _BAR for i in range(len(values))]
+    axes.barh(places, values, _BAR, color=_COLOURS[side], label=str(side), **kw)
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+    for x, y, label in zip(values, places, labels, strict=True):
+        offset = {"xytext": (5, 0), "textcoords": "offset points"}
+        axes.annotate(label, (x, y), va="center", fontsize=8, bbox=box, **offset)
+    axes.margins(x=0.25)
+
+
+def _finish(axes: Any, title: str, names: Sequence[str]) -> None:
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_ylim(len(names) - 0.4, -0.6)  # reads from the top
+    axes.set_xlim(left=0)
+    _plain_frame(axes)
+
+
+def _plain_frame(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color="#e5e5e5")
+    axes.set_axisbelow(True)
+
+
+def _draw_errors(axes: Any, figures: Figures) -> None:
+    items = _largest_errors(figures)
+    finite = [e.ulps for _, p in items for e in (p.rule, p.reference) if 0 < e.ulps < float("inf")]
+    low, high = min([*finite, 0.5]) / 4, max([*finite, 2.0]) * 4
+    for place, (_, pair) in enumerate(items):
+        for side, error in enumerate((pair.rule, pair.reference)):
+            y = place + (side - 0.5) * _BAR
+            x = min(max(error.ulps, low), high)
+            axes.plot([low, x], [y, y], color=_COLOURS[side], lw=2.5, solid_capstyle="butt")
+            axes.plot([x], [y], "o", color=_COLOURS[side], ms=6)
+            text = _EXACT if error.ulps == 0 else f"{error.ulps:.2g}"
+            axes.annotate(text, (x, y), (7, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(items)), [name for name, _ in items], fontsize=9)
+    axes.set_xlim(low, high * 1.5)
+    axes.set_ylim(len(items) - 0.4, -0.6)
+    title = f"largest error in ulps, against {figures.errors_against}"
+    omitted = len(figures.errors) - len(items)
+    title += f" ({omitted} smaller ones left out)" if omitted else ""
+    axes.set_title(title, fontsize=11, loc="left")
+    _plain_frame(axes)
+
+
+def _largest_errors(figures: Figures) -> list[tuple[str, Pair[Error]]]:
+    """As many as can be read, in the order of the arguments."""
+    items = list(figures.errors.items())
+    largest = sorted(items, key=lambda item: -max(item[1].rule.ulps, item[1].reference.ulps))
+    chosen = {name for name, _ in largest[:_MOST_ERRORS]}
+    return [item for item in items if item[0] in chosen]

@@ -1,0 +1,295 @@
+"""Compares hand-written gradients with plain autodiff: does a rule pay?
+
+Every operation of the project and the models' losses, some of them, or a function of your own with
+its arguments by dtype and shape:
+
+    python -m scripts.compare
+    python -m scripts.compare linear relu --batch 1024 --dtype bfloat16
+    python -m scripts.compare jax.nn:relu 'f32[128,784]' --custom-jvp
+
+Each comparison leaves NAME.txt, NAME.json and NAME.png in `runs/compare/`, and all together
+summary.txt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from jaxfn import autodiff
+from jaxfn.comparison import Comparison, compare
+from jaxfn.comparison.regimes import BOTH, LAYERS
+from jaxfn.comparison.residuals import NEW
+from jaxfn.comparison.result import Pair
+from jaxfn.comparison.timing import Timing
+from jaxfn.comparison.units import format_bytes, format_seconds
+from jaxfn.comparison.verdict import is_same_program, speed_ratio
+from jaxfn.verification import GradcheckReport, gradcheck
+from scripts.cases import CASES, LOSSES
+from scripts.device import Platform, select_platform
+from scripts.gradcheck import load
+from scripts.program import UserError, check, run_program
+from scripts.specs import parse_array
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+BATCH = 64  # of the losses
+WIDTH = 120  # of tables in files
+SMALL_BATCH = 2  # at which a loss's gradient is checked
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to compare."""
+
+    targets: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Names of operations; or package.module:function and its arguments, such as 'f32[64,128]',
+    'i32[3]', 'key', 'f32[]'. Without any, everything of the project."""
+    batch: int | None = None
+    """Number of examples, for the project's own operations and losses."""
+    dtype: Dtype = "float32"
+    """Of the arrays, for the same."""
+    reference: str | None = None
+    """package.module:function to compare a function of yours with; by default its autodiff."""
+    surrogate: str | None = None
+    """package.module:function whose derivative a rule of yours means to give, if not its own."""
+    custom_jvp: bool = False
+    """Whether autodiff of a function of yours leaves its jax.custom_jvp rules out as well."""
+    linear_in_cotangent: bool = True
+    """Off for a rule of yours that is not meant to be linear in the cotangent."""
+    rounds: int = 20
+    """How often each program is timed."""
+    seconds: float = 0.5
+    """About how long each program is timed."""
+    seed: int = 0
+    """Of the inputs."""
+    platform: Platform | None = None
+    """By default the fastest that JAX finds."""
+    directory: Path = Path("runs/compare")
+    """Where the files go."""
+    quiet: bool = False
+    """Show nothing but errors."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A comparison to make; `run` makes it."""
+
+    name: str
+    run: Callable[[], Comparison]
+
+
+def main(config: Config) -> dict[str, Comparison]:
+    """Makes the comparisons, writes the files, prints the summary.
+
+    Args:
+      config: what to compare.
+
+    Returns:
+      The comparisons by name.
+
+    Raises:
+      UserError: if a name, an argument or a flag is wrong.
+      KeyboardInterrupt: with what was finished in its message.
+    """
+    _check_config(config)
+    select_platform(config.platform)
+    tasks = _tasks(config)
+    _make_directory(config.directory)
+    console = Console(quiet=config.quiet, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    done: dict[str, Comparison] = {}
+    try:
+        for task in tasks:
+            with console.status(f"{len(done) + 1} of {len(tasks)}: {task.name} …"):
+                comparison = done[task.name] = task.run()
+            _write(config.directory, task.name, comparison)
+            count = f"[{len(done)}/{len(tasks)}]"
+            line = f"{count} {task.name}: {comparison.verdict}"
+            console.print(line, markup=False, soft_wrap=True)
+    except KeyboardInterrupt as interrupt:
+        _summarise(console, config.directory, done)
+        files = f"{len(done)} of {len(tasks)} comparisons are in {config.directory}"
+        raise KeyboardInterrupt(f"interrupted: {files}") from interrupt
+    if len(done) == 1:
+        console.print(*done.values())
+    _summarise(console, config.directory, done)
+    return done
+
+
+def _check_config(config: Config) -> None:
+    check(config.rounds >= 1, f"--rounds: expected at least 1, got {config.rounds}")
+    check(config.seconds > 0, f"--seconds: expected more than 0, got {config.seconds}")
+    check(0 <= config.seed < 2**32, f"--seed: expected 0 to 2³² - 1, got {config.seed}")
+    if config.batch is not None:
+        check(config.batch >= 1, f"--batch: expected at least 1, got {config.batch}")
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "summary.txt").touch()
+    except OSError as error:
+        raise UserError(f"--directory {directory}: cannot be written: {error.strerror}") from error
+
+
+def _tasks(config: Config) -> list[Task]:
+    if config.targets and ":" in config.targets[0]:
+        return [_own_task(config)]
+    known = [*CASES, *LOSSES]
+    for name in config.targets:
+        check(
+            name in known,
+            f"{name!r}: expected package.module:function or one of {', '.join(known)}",
+        )
+    chosen = [*dict.fromkeys(config.targets)] or known
+    return [_case_task(n, config) if n in CASES else _loss_task(n, config) for n in chosen]
+
+
+def _case_task(name: str, config: Config) -> Task:
+    case, dtype = CASES[name], jnp.dtype(config.dtype)
+
+    def run() -> Comparison:
+        # At the registry's small inputs, where every element is looked at in a few seconds.
+        proof = gradcheck(case.operation, case.args(dtype=dtype), raise_exception=False)
+        args = case.timed_args(config.batch, config.seed, dtype)
+        return compare(case.operation, args, proof=proof, name=name, **_effort(config))
+
+    return Task(name, run)
+
+
+def _loss_task(name: str, config: Config) -> Task:
+    dtype = jnp.dtype(config.dtype)
+
+    def run() -> Comparison:
+        proof = _proof_of_loss(*LOSSES[name].make(SMALL_BATCH, dtype, config.seed))
+        loss, args = LOSSES[name].make(config.batch or BATCH, dtype, config.seed)
+        return compare(loss, args, argnums=0, proof=proof, name=name, **_effort(config))
+
+    return Task(name, run)
+
+
+def _proof_of_loss(loss: Callable[..., Any], args: tuple[Any, ...]) -> GradcheckReport:
+    params, *data = args
+
+    def own(params: Any) -> Any:
+        return loss(params, *data)
+
+    return gradcheck(own, (params,), domain=_has_no_zeros, raise_exception=False)
+
+
+def _has_no_zeros(params: Any) -> bool:
+    """Parameters of exactly zero can put one ReLU's kink on another's, where what the conventions
+    make of the chain rule need not be between the loss's one-sided derivatives."""
+    return all(bool(np.all(np.asarray(leaf) != 0)) for leaf in jax.tree.leaves(params))
+
+
+def _own_task(config: Config) -> Task:
+    target, *specs = config.targets
+    fun = load(target)
+    check(bool(specs), f"{target}: expected its arguments, such as 'f32[64,128]', got none")
+    rng = np.random.RandomState(config.seed)
+    args = tuple(parse_array(spec, rng) for spec in specs)
+    reference = load(config.reference) if config.reference else None
+    if config.custom_jvp and reference is None:
+        reference = autodiff(fun, custom_jvp=True)
+    surrogate = load(config.surrogate) if config.surrogate else None
+
+    def run() -> Comparison:
+        try:
+            return compare(
+                fun,
+                args,
+                reference=reference,
+                surrogate=surrogate,
+                linear_in_cotangent=config.linear_in_cotangent,
+                **_effort(config),
+            )
+        except Exception as error:  # whatever the function raises, it does not take these arguments
+            reason = (str(error).strip().splitlines() or [""])[0]
+            call = f"{target}({', '.join(specs)})"
+            raise UserError(f"{call}: {type(error).__name__}: {reason}") from error
+
+    return Task(re.sub(r"\W+", "_", target.rpartition(":")[2]), run)
+
+
+def _effort(config: Config) -> dict[str, Any]:
+    return {"seed": config.seed, "rounds": config.rounds, "seconds": config.seconds}
+
+
+def _write(directory: Path, name: str, comparison: Comparison) -> None:
+    (directory / f"{name}.txt").write_text(f"{comparison}\n")
+    (directory / f"{name}.json").write_text(comparison.to_json(indent=1) + "\n")
+    picture = directory / f"{name}.png"
+    picture.unlink(missing_ok=True)  # that of an earlier run, if this one has none
+    if comparison.figures is not None:
+        comparison.plot(picture)
+
+
+def _summarise(console: Console, directory: Path, done: dict[str, Comparison]) -> None:
+    if not done:
+        return
+    table = Table(title="custom rule / what it is compared with", title_justify="left")
+    for heading in _HEADINGS:
+        table.add_column(heading, no_wrap=heading == _HEADINGS[0])
+    for name, comparison in done.items():
+        table.add_row(name, comparison.proof.verdict, *_row(comparison))
+    console.print(table)
+    text = io.StringIO()
+    Console(file=text, width=WIDTH).print(table)
+    verdicts = [f"{name}: {comparison.verdict}" for name, comparison in done.items()]
+    (directory / "summary.txt").write_text("\n".join([text.getvalue(), *verdicts]) + "\n")
+    console.print(f"{directory}: a .txt, .json and .png of each, and summary.txt")
+
+
+_HEADINGS = (
+    "operation",
+    "gradcheck",
+    "new residuals",
+    "memory in layers",
+    "time in one jit",
+    "times as fast",
+)
+
+
+def _row(comparison: Comparison) -> tuple[str, ...]:
+    figures = comparison.figures
+    if figures is None:
+        return "", "", "", "not measured"
+    new = [side.nbytes(NEW) for side in _sides(figures.residuals)]
+    layers = figures.programs.get(LAYERS)
+    temporary = [] if layers is None else [side.temp_bytes for side in _sides(layers)]
+    times = " / ".join(format_seconds(side.median) for side in _sides(figures.times[BOTH]))
+    same = is_same_program(figures.programs[BOTH])
+    return _bytes(new), _bytes(temporary), times, _ratio(figures.times[BOTH], same)
+
+
+def _sides(pair: Pair[Any]) -> tuple[Any, Any]:
+    return pair.rule, pair.reference
+
+
+def _bytes(sizes: list[Any]) -> str:
+    texts = ["?" if n is None else format_bytes(n) for n in sizes]
+    return " / ".join(dict.fromkeys(texts))  # once, if both are the same
+
+
+def _ratio(pair: Pair[Timing], same: bool) -> str:
+    if same:
+        return "same program"
+    ratio = speed_ratio(pair)
+    return "equal" if ratio == 1 else f"{ratio:.2g}"
+
+
+if __name__ == "__main__":
+    run_program(main, Config, __doc__)

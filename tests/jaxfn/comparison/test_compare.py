@@ -1,0 +1,219 @@
+"""`compare`: what it takes, what it refuses, what it says."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxfn
+from jaxfn.comparison import Comparison, compare, measure, regimes
+from jaxfn.comparison.regimes import EXPLANATIONS
+from jaxfn.verification import GradcheckReport
+from tests.jaxfn.comparison.helpers import (
+    FAILED,
+    normal,
+    plain_sin,
+    quick,
+    slow_sin,
+    with_rule,
+    wrong_sin,
+)
+
+X = normal(6, 8)
+
+
+def test_a_right_rule_is_proved_and_then_timed():
+    start = time.perf_counter()
+    result = compare(jaxfn.relu, (X[:2, :2],), seconds=0.05)
+    assert time.perf_counter() - start < 20
+    assert isinstance(result, Comparison)
+    assert result.proof.verdict == "pass"
+    assert result.rules == ("_relu",)
+    assert set(result.figures.times) == set(result.figures.programs) == set(EXPLANATIONS)
+    assert result.figures.times["value"].rule.samples >= 5
+    assert "0.2 times the residual memory" in result.verdict
+
+
+def test_a_wrong_rule_is_refused():
+    result = compare(wrong_sin, (X[:2, :2],))
+    assert result.proof.verdict == "fail"
+    assert result.figures is None
+    assert result.verdict.startswith("refused: the rule is wrong, so it was not timed")
+    assert "verdict: refused" in str(result)
+    with pytest.raises(ValueError, match="has no figures: refused"):
+        result.plot("nowhere.png")
+
+
+def test_a_doubtful_rule_is_timed_and_the_doubt_said():
+    doubtful = GradcheckReport("sin", "inconclusive", ())
+    assert quick(plain_sin, (X,), proof=doubtful).verdict.endswith("gradcheck is inconclusive")
+
+
+def test_a_slow_rule_is_reported_slower():
+    result = quick(slow_sin, (X,), reference=plain_sin, rounds=7, seconds=1.0)
+    times = result.figures.times
+    for regime in ("value and gradients", "backward half", "scan over steps"):
+        assert times[regime].rule.median > 3 * times[regime].reference.median
+    assert "times as long in one jit" in result.verdict
+    assert result.figures.programs["value"].rule == result.figures.programs["value"].reference
+    counted = result.figures.programs["backward half"]
+    assert counted.rule.flops.total > 1000 * counted.reference.flops.total
+
+
+def test_the_same_program_buys_nothing():
+    result = quick(jaxfn.linear, (X, normal(8, 5), normal(5)))
+    assert result.verdict == "same compiled program: the custom rule buys nothing"
+    assert result.findings[0] == "the same compiled program in every regime"
+
+
+def test_without_a_rule_there_is_nothing_to_compare():
+    result = quick(jnp.sin, (X,))
+    assert result.rules == ()
+    assert result.verdict == "no custom rule is applied: same compiled program"
+
+
+def test_a_reference_that_cannot_be_differentiated():
+    def newton(x):
+        return lax.while_loop(lambda y: jnp.any(y**2 > x + 1e-3), lambda y: (y + x / y) / 2, x)
+
+    root = with_rule(newton, lambda x: (newton(x),) * 2, lambda y, g: (g / (2 * y),))
+    result = quick(root, (jnp.array([2.0, 3.0]),))
+    assert result.figures is None
+    assert result.verdict.startswith("not compared: the reference cannot be differentiated")
+    assert quick(root, (jnp.array([2.0, 3.0]),), reference=jnp.sqrt).figures is not None
+
+
+def test_pytrees_integers_statics_and_many_outputs():
+    def fun(params, index, mode, scale):
+        assert mode == "relu"
+        h = jaxfn.relu(jaxfn.linear(params["x"], *params["layer"]))
+        return {"h": h[index] * scale, "index": index + 1}, [h.sum(), None]
+
+    params = {"x": X, "layer": (normal(8, 5), normal(5))}
+    result = quick(fun, (params, jnp.array([2, 0]), "relu", 0.5))
+    assert result.arguments == (
+        *("params['layer'][0] float32[8,5]", "params['layer'][1] float32[5]"),
+        *("params['x'] float32[6,8]", "index int32[2]", "scale float32[]"),
+    )
+    assert set(result.figures.errors) == {
+        *("value 0", "value 1", "gradient of params['x']", "gradient of scale"),
+        *("gradient of params['layer'][0]", "gradient of params['layer'][1]"),
+    }
+    assert result.figures.notes == ()
+    assert set(result.figures.times) == set(EXPLANATIONS)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        jax.jit,
+        jax.checkpoint,
+        jax.vmap,
+        lambda op: lambda x: lax.cond(x.sum() > 0, op, jnp.cos, x),
+        lambda op: lambda x: lax.scan(lambda c, v: (op(c + v), op(v)), x[0], x)[1],
+    ],
+    ids=["jit", "checkpoint", "vmap", "cond", "scan"],
+)
+def test_a_rule_nested_anywhere(place):
+    result = quick(place(jaxfn.relu), (X,))
+    assert result.rules == ("_relu",)
+    assert result.figures.notes == ()
+    _, gradient = result.figures.errors.values()
+    assert gradient.rule == gradient.reference
+
+
+def test_argnums_leaves_the_other_arguments_alone():
+    result = quick(jaxfn.linear, (X, normal(8, 5), normal(5)), argnums=1)
+    assert set(result.figures.errors) == {"value", "gradient of weight"}
+
+
+def test_the_proof_is_asked_for_the_same_arguments(monkeypatch):
+    asked = []
+
+    def gradcheck(fun, args, **options):
+        asked.append((fun(*args), args, options))
+        return FAILED
+
+    monkeypatch.setattr(sys.modules[compare.__module__], "gradcheck", gradcheck)
+    args = (X, normal(8, 5), normal(5))
+    result = compare(jaxfn.linear, args, argnums=(-1, 0), domain=("a", "b", "c"), seed=7)
+    (value, chosen, options) = asked[0]
+    assert result.proof is FAILED
+    assert [a.shape for a in chosen] == [(6, 8), (5,)]
+    np.testing.assert_allclose(value, jaxfn.linear(*args))
+    assert (options["domain"], options["seed"]) == (("a", "c"), 7)
+    assert options["raise_exception"] is False
+
+
+def test_layers_stand_on_each_other_where_they_fit():
+    deep = quick(jaxfn.relu, (X,), length=4).figures.programs["scan over layers"]
+    deeper = quick(jaxfn.relu, (X,), length=8).figures.programs["scan over layers"]
+    kept = [p.rule.temp_bytes for p in (deep, deeper)]
+    assert 4 * X.size <= kept[1] - kept[0] < 8 * X.size  # a byte for each element and layer
+    assert deeper.rule.flops.total == 2 * deep.rule.flops.total
+
+
+def test_a_scan_s_body_counts_as_often_as_it_runs():
+    programs = quick(jaxfn.linear, (X, normal(8, 5)), length=8).figures.programs
+    once, steps = programs["value and gradients"].rule, programs["scan over steps"].rule
+    assert steps.flops.total >= 8 * once.flops.total
+    assert steps.xla_flops < 2 * once.xla_flops  # XLA counts it once
+
+
+def test_what_cannot_be_measured_is_noted(monkeypatch):
+    def programs(flat, problem, length):
+        found = regimes.programs(flat, problem, length)
+
+        def refuse(*args):
+            raise NotImplementedError("no loops here\nat all")
+
+        return found | {regimes.LAYERS: (refuse, ())}
+
+    monkeypatch.setattr(
+        measure, "regimes", types.SimpleNamespace(**vars(regimes) | {"programs": programs})
+    )
+    figures = quick(jaxfn.relu, (X,)).figures
+    why = "scan over layers: not measured because NotImplementedError: no loops here"
+    assert figures.notes == (why,)
+    assert regimes.LAYERS not in figures.times
+    assert regimes.STEPS in figures.times
+
+
+def test_json_holds_everything():
+    result = quick(jaxfn.relu, (X,), seed=3, name="mine")
+    found = json.loads(result.to_json(indent=1))
+    assert (found["name"], found["against"], found["seed"]) == ("mine", "autodiff", 3)
+    assert found["proof"]["verdict"] == "pass"
+    assert {"jax", "jaxlib", "jaxfn", "python", "device", "date"} <= set(found["environment"])
+    assert found["environment"]["jax"] == jax.__version__
+    figures = found["figures"]
+    assert figures["residuals"]["rule"]["leaves"][0]["nbytes"] == X.size
+    assert figures["programs"]["value"]["rule"]["flops"]["total"] == X.size
+    assert set(figures["stages"]) == {"trace", "lower", "compile"}
+    assert json.loads(quick(wrong_sin, (X,), proof=FAILED).to_json())["figures"] is None
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: compare(3, (X,)), TypeError, "fun to be callable, got int"),
+        (lambda: compare(jnp.sin, X), TypeError, "args to be a tuple, got ArrayImpl"),
+        (lambda: compare(jnp.sin, (1,)), TypeError, "array among the arguments"),
+        (lambda: compare(lambda x: x > 0, (X,)), TypeError, "array among the results"),
+        (lambda: compare(jnp.sin, (X,), argnums=1), ValueError, "argnums of 1 arguments, got 1"),
+        (lambda: compare(jnp.sin, (X,), rounds=0), ValueError, "rounds to be positive, got 0"),
+        (lambda: compare(jnp.sin, (X,), length=0), ValueError, "length to be positive, got 0"),
+        (lambda: compare(jaxfn.linear, (X, X)), ValueError, "linear: expected weight"),
+    ],
+)
+def test_wrong_calls(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
