@@ -92,7 +92,8 @@ def evaluate(subject: Subject, directions: Sequence[Direction]) -> list[Values]:
             for parts in zip(*(d.probe.integers for d in group), strict=True)
         )
         values = _inside(subject, x, _run(subject, group, x, integers))
-        eps = max(subject.values.value.eps, 2.3e-16 if subject.wide else subject.native_eps)
+        program = subject.rule.pull if group[0].cotangent is not None else subject.values.value
+        eps = max(program.eps, 2.3e-16 if subject.wide else subject.native_eps)
         for d, block in zip(group, np.split(values, len(group)), strict=True):
             n = len(STEPS)
             found.append(Values(d, block[0], block[1 : n + 1], block[n + 1 :], eps))

@@ -157,9 +157,14 @@ def _ties(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[
     """At kinks, the rule along directions that move all the tied elements together.
 
     Each element may lie between its one-sided derivatives while their sum does not: a maximum
-    that passes the whole cotangent to each of two equal arguments.
+    that passes the whole cotangent to each of two equal arguments. Where the kinks of several rules
+    meet, each with its own convention, not even a right gradient need lie between: this says
+    nothing where autodiff does not, nor where moving the inputs put rules onto each other's kinks.
     """
+    assert found.reference is not None
     kinks = sorted({found.which[j.item] for j in judged if j.outcome == KINK})
+    if subject.composed:
+        kinks = [probe for probe in kinks if found.probes[probe].kind == GIVEN]
     directions = []
     for probe in kinks:
         steps = steps_of(subject, found.probes[probe])
@@ -171,12 +176,19 @@ def _ties(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[
     out = []
     for k, values in enumerate(evaluate(subject, directions)):
         for item in found.items_of(int(kinks[k // 2])):
-            with np.errstate(all="ignore"):
-                low, high, _ = values.interval(found.cotangents[item])
-                slope = float(found.rule[item] @ values.direction.vector)
-                size = float(np.abs(found.rule[item]) @ np.abs(values.direction.vector))
-            margin = 1e-6 * size
-            if np.isfinite([low, high, slope]).all() and not low - margin <= slope <= high + margin:
+            low, high, _ = values.interval(found.cotangents[item])
+            outside = not _between(found.rule[item], values.direction.vector, low, high)
+            if outside and _between(found.reference[item], values.direction.vector, low, high):
                 element = next(j.element for j in judged if found.which[j.item] == kinks[k // 2])
                 out.append(Judgement(int(item), element, WRONG, low, high))
     return out
+
+
+def _between(gradient: np.ndarray, direction: np.ndarray, low: float, high: float) -> bool:
+    """Whether the slope along the direction lies between, as far as that is known."""
+    with np.errstate(all="ignore"):
+        slope = float(gradient @ direction)
+        margin = 1e-6 * float(np.abs(gradient) @ np.abs(direction))
+    if not np.isfinite([low, high, slope]).all():
+        return True
+    return low - margin <= slope <= high + margin

@@ -159,7 +159,8 @@ def _by_differences(subject, probe, item, rows, rule, reference, suspects) -> st
             e = values.direction.element
             slope = rule[item, e] * steps[e]
             other = np.nan if expected is None else expected[e] * steps[e]
-            margin = 1e-6 * abs(slope) + 1e-9 * np.abs(rule[item, :n] * steps).max()
+            size = np.abs(rule[item, :n] * steps).max()
+            margin = 10 * subject.relative_floor * abs(slope) + 10 * subject.absolute_floor * size
             outcomes.append(_outcome(slope, other, low - margin, high + margin))
     return "wrong" if "wrong" in outcomes else "open" if "open" in outcomes else "right"
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from jaxfn.autodiff import autodiff, custom_rules
+from jaxfn.autodiff import CustomRule, autodiff, custom_rules
 from jaxfn.verification import jaxprs
 from jaxfn.verification.coordinates import Arguments, is_inexact
 from jaxfn.verification.probes import probes
@@ -87,13 +87,24 @@ def check_other(name: str, other: Any, args: tuple[Any, ...], out: Any) -> None:
         )
 
 
-def default_reference(fun: Callable[..., Any], args: tuple[Any, ...], notes: list[str]) -> Any:
-    """Autodiff of `fun` without its custom rules, or None where it cannot be traced."""
+def applied_rules(
+    fun: Callable[..., Any], args: tuple[Any, ...], notes: list[str]
+) -> tuple[CustomRule, ...] | None:
+    """The custom rules that `fun` applies, or None where it cannot be traced."""
     try:
-        kinds = {rule.kind for rule in custom_rules(fun, *args)}
+        return custom_rules(fun, *args)
     except UNTRACEABLE as error:
-        notes.append(f"no autodiff reference, fun cannot be traced: {line(error)}")
+        notes.append(f"fun cannot be traced: {line(error)}")
         return None
+
+
+def default_reference(
+    fun: Callable[..., Any], rules: tuple[CustomRule, ...] | None, notes: list[str]
+) -> Any:
+    """Autodiff of `fun` without its custom rules, or None where it cannot be traced."""
+    if rules is None:
+        return None
+    kinds = {rule.kind for rule in rules}
     if kinds - {"custom_jvp"}:
         return autodiff(fun)
     if kinds:
@@ -140,8 +151,9 @@ def make_subject(
     """The subject of a run, in double precision if the function works in it."""
     notes: list[str] = []
     arguments = Arguments(args)
+    rules = applied_rules(fun, args, notes)
     if reference is None and surrogate is None:
-        reference = default_reference(fun, args, notes)
+        reference = default_reference(fun, rules, notes)
     target = surrogate if surrogate is not None else reference
     native, reason = make_engine(fun, arguments, False)
     if native is None:
@@ -172,6 +184,7 @@ def make_subject(
         rng,
         linear=options["linear"],
         loops=loops,
+        composed=sum(rule.count for rule in rules or ()) > 1,
         has_surrogate=surrogate is not None,
         domain=options["domain"],
         notes=notes,

@@ -22,6 +22,7 @@ class Subject:
         reference: what autodiff differentiates; None where it cannot.
         values: the function whose differences are the gradient: `fun`, or the surrogate.
         native: the rule in the precision of the arguments; `native_reference` likewise.
+        composed: whether the function applies several rules, one after another.
     """
 
     arguments: Arguments
@@ -34,6 +35,7 @@ class Subject:
     rng: np.random.Generator
     linear: bool = True
     loops: bool = False
+    composed: bool = False
     cotangent_scale: float = 1.0
     has_surrogate: bool = False
     domain: Any = None
