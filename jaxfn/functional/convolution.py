@@ -29,7 +29,9 @@ def conv2d(
 
     y[n, i, j, o] = Σ_{h, w, c} x[n, i·s + h − top, j·s + w − left, c] kernel[h, w, c, o] + bias[o]
 
-    with zeros outside of x. The gradients are those that JAX derives.
+    with zeros outside of x. The gradients are those that JAX derives. (Compiling the one of x, XLA
+    up to that of jax 0.12 aborts for some strided convolutions whose image of outputs is no larger
+    than the kernel, as it does for `jax.lax.conv_general_dilated`.)
 
     Args:
       x: `[N, H, W, in]`, floating.
