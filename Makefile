@@ -33,6 +33,7 @@ lint: $(VENV)/dev
 parity: $(VENV)/parity
 	$(PY) -m pytest -m parity $(TESTS) $(ARGS)
 	$(PY) -m scripts.benchmark regression
+	$(PY) -m tests.jaxfn.verification.tallies --torch
 
 clean:
 	rm -rf .venv runs
