@@ -10,7 +10,12 @@ import numpy as np
 from jaxfn.verification.coordinates import Arguments, canonical, is_inexact
 from jaxfn.verification.gradcheck import gradcheck
 from jaxfn.verification.report import GradcheckReport
-from jaxfn.verification.setup import check_outputs, default_reference, validate
+from jaxfn.verification.setup import (
+    applied_rules,
+    check_outputs,
+    default_reference,
+    validate,
+)
 
 
 def gradgradcheck(
@@ -59,7 +64,8 @@ def gradgradcheck(
         for leaf in jax.tree.leaves(out)
         if is_inexact(leaf)
     ]
-    target = surrogate or reference or default_reference(fun, args, [])
+    rules = applied_rules(fun, args, [])
+    target = surrogate or reference or default_reference(fun, rules, [])
     return gradcheck(
         _pullback_of(fun, args),
         (*args, given),
