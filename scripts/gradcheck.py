@@ -4,6 +4,8 @@ The operation is named by its module, the arguments by dtype and shape:
 
     python -m scripts.gradcheck jaxfn:linear 'f32[4,3]' 'f32[3,2]' 'f32[2]'
 
+On a CPU it makes two devices of it, so that the rule is checked under `shard_map` as well.
+
 Prints the report; the exit code is 0 if the rule passes, 1 if it fails or nothing can be said, and
 2 if the command is wrong.
 """
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import jax
 import numpy as np
 import tyro
 
@@ -118,6 +121,7 @@ def load(target: str) -> Callable[..., Any]:
 
 
 def _program(config: Config) -> None:
+    jax.config.update("jax_num_cpu_devices", 2)  # no other backend takes notice
     if main(config).verdict != "pass":
         sys.exit(1)
 

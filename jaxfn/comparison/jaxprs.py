@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from jax.extend import core as jex
 
 from jaxfn import _jax_internals as internals
+from jaxfn.verification.jaxprs import machine_epsilon
 
 
 def open_jaxpr(jaxpr: internals.AnyJaxpr) -> jex.Jaxpr:
@@ -67,14 +67,6 @@ def _lowest_precision(jaxpr: jex.Jaxpr, tainted: Sequence[bool]) -> float:
                 found.append(_lowest_precision(body, [True] * len(body.invars)))
             lowest = max(lowest, *found, 0.0)
     return lowest
-
-
-def machine_epsilon(aval: Any) -> float:
-    """That of a floating or complex dtype; 0 for any other."""
-    dtype = getattr(aval, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
-        return 0.0
-    return float(jnp.finfo(dtype).eps)
 
 
 # What runs its body more than once, on parts of its operands, or perhaps not at all.

@@ -212,7 +212,7 @@ def _nearby(
     assert subject.reference is not None
     count = 2 if subject.large else ROUNDING_SAMPLES
     probe = found.probes[found.which[items[0]]]
-    step = np.where(probe.x == 0, _typical(subject), np.abs(probe.x))
+    step = np.where(probe.x == 0, typical_sizes(subject), np.abs(probe.x))
     noise = subject.rng.uniform(-1.0, 1.0, (count, len(probe.x)))
     x = np.repeat(probe.x + by * step * noise, len(items), axis=0)
     integers = tuple(np.repeat(part[None], len(x), axis=0) for part in probe.integers)
@@ -222,7 +222,7 @@ def _nearby(
     return rule, run_rows(subject.reference.pull, *rows)[1].reshape(shape)
 
 
-def _typical(subject: Subject) -> np.ndarray:
+def typical_sizes(subject: Subject) -> np.ndarray:
     """The size of each leaf's elements, repeated for each; 1 for a leaf of zeros."""
     sizes = np.ones(subject.arguments.size)
     for leaf in subject.arguments.leaves:

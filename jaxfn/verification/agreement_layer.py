@@ -8,6 +8,7 @@ from jaxfn.verification.elements import element_of
 from jaxfn.verification.judge import KINK, OPEN, RIGHT, WRONG, Judgement, judge
 from jaxfn.verification.probes import GIVEN
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check
+from jaxfn.verification.reproduce import pullback
 from jaxfn.verification.subject import Subject
 
 AUTODIFF = (
@@ -29,10 +30,12 @@ def check_agreement(subject: Subject, found: Comparison) -> Check:
         expected = found.reference[first.item].copy()
         if not np.isfinite(expected[first.element]):
             expected[first.element] = (first.low + first.high) / 2
-        name = found.probes[found.which[first.item]].name
-        worst = element_of(subject.arguments, first.element, found.rule[first.item], expected, name)
-        cause = diagnosis.diagnose(subject, found, wrong)
-        return Check("autodiff", FAIL, *AUTODIFF, power, worst, cause.text, cause.text, cause.name)
+        probe = found.probes[found.which[first.item]]
+        seen = found.rule[first.item]
+        worst = element_of(subject.arguments, first.element, seen, expected, probe.name)
+        said, name = (cause := diagnosis.diagnose(subject, found, wrong)).text, cause.name
+        again = pullback(subject, probe, found.cotangents[first.item], worst)
+        return Check("autodiff", FAIL, *AUTODIFF, power, worst, said, said, name, again)
     kinks = sum(j.outcome == KINK for j in judged)
     unsure = [j for j in judged if j.outcome == OPEN]
     at_given = [j for j in unsure if found.probes[found.which[j.item]].kind == GIVEN]

@@ -5,47 +5,24 @@ reference for all cotangents at all probes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from jaxfn.verification.agreement import Comparison
+from jaxfn.verification.arrangements import (
+    adjoint,
+    exchanged,
+    of_outputs,
+    of_the_point,
+    permuted,
+    rearranged,
+)
 from jaxfn.verification.coordinates import Leaf
 from jaxfn.verification.judge import Judgement
 from jaxfn.verification.probes import EXTREME, GIVEN, NEAR
 from jaxfn.verification.regions import region
+from jaxfn.verification.seen import Cause, Seen, close
 from jaxfn.verification.subject import Subject
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A pattern that fits: its name, and the sentence that says it with numbers."""
-
-    name: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The gradients of one leaf, as the patterns see them: `[items, elements]`."""
-
-    subject: Subject
-    found: Comparison
-    leaf: Leaf
-    items: np.ndarray
-
-    @property
-    def rule(self) -> np.ndarray:
-        return self.found.rule[np.ix_(self.items, np.r_[self.leaf.part])]
-
-    @property
-    def reference(self) -> np.ndarray:
-        assert self.found.reference is not None
-        return self.found.reference[np.ix_(self.items, np.r_[self.leaf.part])]
-
-    @property
-    def bad(self) -> np.ndarray:
-        return self.found.bad[np.ix_(self.items, np.r_[self.leaf.part])]
 
 
 def diagnose(subject: Subject, found: Comparison, wrong: list[Judgement]) -> Cause:
@@ -55,31 +32,53 @@ def diagnose(subject: Subject, found: Comparison, wrong: list[Judgement]) -> Cau
     bad = [leaf for leaf in subject.arguments.leaves if _is_bad(wrong, leaf)]
     near = np.array([i for i in np.flatnonzero(found.usable) if _is_near(found, int(i))], int)
     given = near[found.which[near] == 0]
-    for pattern in (_lowered, _not_finite, _surrogate, _everywhere, _exchanged, _rearranged, _some):
+    for leaf in bad:
+        here = [j for j in wrong if _belongs(j, leaf) and _is_near(found, j.item)]
+        cause = _against_slopes(found, here, leaf)
+        if cause is not None:
+            return cause
+    places = {"near": near if near.size else items, "given": given, "all": items}
+    for pattern, where in PATTERNS:
         for leaf in bad:
-            seen = Seen(subject, found, leaf, items)
-            if pattern not in (_not_finite, _some) and near.size:
-                seen = Seen(subject, found, leaf, near)
-            cause = pattern(seen)
-            if cause is None and pattern in (_everywhere, _rearranged, _exchanged) and given.size:
-                cause = pattern(Seen(subject, found, leaf, given))
+            seen = Seen(subject, found, leaf, places[where])
+            cause = pattern(seen) if seen.bad.any() else None
             if cause is not None:
                 return cause
     named = ", ".join(leaf.path for leaf in bad) or "the gradient"
     return Cause("dropped-term", f"a term of the gradient of {named} is missing or wrong")
 
 
+def _against_slopes(found: Comparison, wrong: list[Judgement], leaf: Leaf) -> Cause | None:
+    """One factor between the rule and differences, where these refute autodiff as well.
+
+    Autodiff of a bisection is zero: its steps do not depend on where the root is.
+    """
+    assert found.reference is not None
+    if not wrong or not np.isfinite([(j.low, j.high) for j in wrong]).all():
+        return None
+    if any(j.low <= found.reference[j.item, j.element] <= j.high for j in wrong):
+        return None
+    slopes = np.array([(j.low + j.high) / 2 for j in wrong])
+    rule = np.array([found.rule[j.item, j.element] for j in wrong])
+    factor = float(rule @ slopes / (slopes @ slopes))
+    if not close(rule, factor * slopes, 1e-3):
+        return None
+    name = f"the slope of the function's values in {leaf.path} (autodiff is wrong, too)"
+    if abs(factor + 1) < 1e-3:
+        return Cause("sign", f"wrong sign: -1 times {name}")
+    return Cause("scale", f"{factor:.4g} times {name}")
+
+
+def _belongs(judged: Judgement, leaf: Leaf) -> bool:
+    return leaf.start <= judged.element < leaf.start + leaf.size
+
+
 def _is_bad(wrong: list[Judgement], leaf: Leaf) -> bool:
-    return any(leaf.start <= j.element < leaf.start + leaf.size for j in wrong)
+    return any(_belongs(j, leaf) for j in wrong)
 
 
 def _is_near(found: Comparison, item: int) -> bool:
     return found.probes[found.which[item]].kind in (GIVEN, NEAR)
-
-
-def _close(a: np.ndarray, b: np.ndarray, rtol: float = 1e-5) -> bool:
-    scale = np.abs(b).max(initial=0)
-    return scale > 0 and bool(np.abs(a - b).max() <= rtol * scale)
 
 
 def _not_finite(seen: Seen) -> Cause | None:
@@ -140,7 +139,7 @@ def _everywhere(seen: Seen) -> Cause | None:
     gap = np.abs(rule - factor * reference)
     if (gap > (1e-5 * abs(factor) + 1e-2 * abs(factor - 1)) * largest).any():
         return None
-    if not _close(rule, factor * reference, 1e-3 * min(1, abs(factor - 1)) + 1e-9):
+    if not close(rule, factor * reference, 1e-3 * min(1, abs(factor - 1)) + 1e-9):
         return None
     if abs(factor + 1) < 1e-6:
         return Cause("sign", f"wrong sign: -1 times the expected gradient of {seen.leaf.path}")
@@ -183,8 +182,11 @@ def _conjugate(seen: Seen) -> Cause | None:
     rule, reference = seen.rule[real], seen.reference[real]
     other = np.concatenate([reference[:, :n], -reference[:, n:]], axis=1)
     for sign, word in ((1, "the conjugate"), (-1, "minus the conjugate")):
-        if _close(rule, sign * other) and not _close(rule, sign * reference):
+        if close(rule, sign * other) and not close(rule, sign * reference):
             return Cause("conjugate", f"{word} of the expected gradient of {seen.leaf.path}")
+    if close(seen.rule, np.concatenate([seen.reference[:, :n], -seen.reference[:, n:]], axis=1)):
+        text = f"the conjugate of the expected gradient of {seen.leaf.path}, for every cotangent"
+        return Cause("conjugate", text)
     return None
 
 
@@ -197,48 +199,6 @@ def _real_cotangents(seen: Seen) -> np.ndarray:
         imaginary += [False] * count + [True] * (count if is_complex else 0)
     gammas = seen.found.cotangents[seen.items]
     return np.flatnonzero(~gammas[:, np.array(imaginary, bool)].any(axis=1))
-
-
-def _exchanged(seen: Seen) -> Cause | None:
-    """The gradient that another leaf should have."""
-    assert seen.found.reference is not None
-    for other in seen.subject.arguments.leaves:
-        if other == seen.leaf or other.size != seen.leaf.size:
-            continue
-        expected = seen.found.reference[np.ix_(seen.items, np.r_[other.part])]
-        if not np.isfinite(expected).all():
-            continue
-        for sign in (1, -1):
-            if _close(seen.rule, sign * expected):
-                text = f"the gradients of {seen.leaf.path} and {other.path} are exchanged"
-                return Cause("exchanged", text + (" (and the sign)" if sign < 0 else ""))
-    return None
-
-
-def _rearranged(seen: Seen) -> Cause | None:
-    """The expected elements in other places."""
-    shape, n = seen.leaf.shape, len(seen.items)
-    if seen.leaf.is_complex or not np.isfinite(seen.rule).all():
-        return None
-    expected = seen.reference.reshape(n, *shape)
-    name = seen.leaf.path
-    for i in range(len(shape)):
-        for j in range(i + 1, len(shape)):
-            swapped = np.swapaxes(expected, i + 1, j + 1).reshape(n, -1)
-            if shape[i] > 1 and shape[j] > 1 and _close(seen.rule, swapped):
-                text = f"the transpose of the expected gradient of {name} (axes {i} and {j})"
-                return Cause("transposed", text)
-    for axis in range(len(shape)):
-        if shape[axis] < 2:
-            continue
-        if _close(seen.rule, np.flip(expected, axis + 1).reshape(n, -1)):
-            return Cause("elements", f"the gradient of {name} is reversed along axis {axis}")
-        for shift in range(1, min(shape[axis], 9)):
-            for by in (shift, -shift):
-                if _close(seen.rule, np.roll(expected, by, axis + 1).reshape(n, -1)):
-                    text = f"the gradient of {name} is shifted by {by} along axis {axis}"
-                    return Cause("elements", text)
-    return None
 
 
 def _some(seen: Seen) -> Cause | None:
@@ -271,9 +231,13 @@ def _fixed_elements(seen: Seen) -> str:
     fixed = bad.size and bad.size < 0.9 * part.shape[1] and (often[bad] > 0.3).all()
     if not fixed:
         return ""
-    first = [list(seen.leaf.index_of(seen.leaf.start + int(k))) for k in bad[:3]]
-    more = f" and {bad.size - 3} more" if bad.size > 3 else ""
-    return f"{bad.size} of {seen.leaf.size} elements: {', '.join(map(str, first))}{more}"
+    return _listed(seen.leaf, bad)
+
+
+def _listed(leaf: Leaf, elements: np.ndarray) -> str:
+    first = [list(leaf.index_of(leaf.start + int(k))) for k in elements[:3]]
+    more = f" and {elements.size - 3} more" if elements.size > 3 else ""
+    return f"{elements.size} of {leaf.size} elements: {', '.join(map(str, first))}{more}"
 
 
 def _some_points(seen: Seen, zero: bool) -> Cause | None:
@@ -292,3 +256,32 @@ def _some_points(seen: Seen, zero: bool) -> Cause | None:
         f"{seen.leaf.path} at {listed}"
     )
     return Cause("zero-region" if zero else "region", text)
+
+
+def _some_elements(seen: Seen) -> Cause | None:
+    """A small part of the elements: which they are may depend on the integer arguments."""
+    bad = np.flatnonzero(seen.bad.any(axis=0))
+    if not 0 < bad.size <= seen.leaf.size / 2 or seen.leaf.is_complex:
+        return None
+    what = "zero" if not seen.rule[seen.bad].any() else "wrong"
+    text = f"the gradient of {seen.leaf.path} is {what} in {_listed(seen.leaf, bad)}"
+    return Cause("elements", f"{text}, at the given point")
+
+
+PATTERNS = (
+    (_lowered, "near"),
+    (_not_finite, "all"),
+    (_surrogate, "near"),
+    (_everywhere, "near"),
+    (of_the_point, "near"),
+    (_everywhere, "given"),
+    (exchanged, "near"),
+    (exchanged, "given"),
+    (rearranged, "near"),
+    (rearranged, "given"),
+    (adjoint, "given"),
+    (of_outputs, "given"),
+    (permuted, "given"),
+    (_some, "all"),
+    (_some_elements, "given"),
+)

@@ -8,10 +8,10 @@ from jaxfn.verification.agreement import Comparison
 from jaxfn.verification.diagnosis import Cause, diagnose
 from jaxfn.verification.differences import Direction, Values, coordinate, evaluate, steps_of
 from jaxfn.verification.elements import element_of
-from jaxfn.verification.finite_difference import slopes
 from jaxfn.verification.judge import WRONG, Judgement
 from jaxfn.verification.probes import EXTREME, GIVEN, NEAR
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check
+from jaxfn.verification.reproduce import pullback
 from jaxfn.verification.subject import Subject, run_rows
 
 SHOWS = (
@@ -117,13 +117,7 @@ def _outcome(subject: Subject, found: Comparison, item: int, values: Values) -> 
     with np.errstate(all="ignore"):
         rule = found.rule[item]
         slope = float(rule @ vector)
-        used = np.flatnonzero(gamma)
-        if used.size == 1:
-            k = used[0]
-            seen = slopes(values.at[[k]], values.plus[:, [k]], values.minus[:, [k]], values.eps)
-            low, high = sorted(float(end[0]) * gamma[k] for end in seen.interval())
-        else:
-            low, high, _ = values.interval(gamma)
+        low, high, _ = values.interval(gamma)
         size = float(np.abs(rule) @ np.abs(vector))
         margin = (LOOP_MARGIN if subject.loops else 1e-6) * max(size, abs(low + high) / 2)
         error = (high - low) / 2 / abs(slope) if slope else np.inf
@@ -190,4 +184,5 @@ def _failure(
         worst = element_of(subject.arguments, d.element, found.rule[item], expected, d.probe.name)
     slope = float(found.rule[item] @ d.vector)
     text = f"slope {slope:.9g} by the rule, between {low:.9g} and {high:.9g} by differences"
-    return Check("differences", FAIL, *SHOWS, power, worst, text)
+    again = pullback(subject, d.probe, found.cotangents[item], worst)
+    return Check("differences", FAIL, *SHOWS, power, worst, text, reproduce=again)

@@ -1,5 +1,6 @@
 """Finite differences of the function under test along many directions at many points."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 from jaxfn.verification.finite_difference import STEPS, Slopes, slopes
 from jaxfn.verification.probes import Probe, within
 from jaxfn.verification.subject import Subject, run_rows
+
+MOST_OUTPUTS = 4096  # whose derivatives are looked at one by one
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ class Values:
 
     def slopes(self, cotangent: np.ndarray) -> Slopes:
         """The derivative along the direction of one combination of the outputs."""
-        weights = cotangent[:, None]
         used = np.flatnonzero(cotangent)
-        at, plus, minus = self.at[used], self.plus[:, used], self.minus[:, used]
-        weights = weights[used]
+        at, plus, minus, weights = self.at, self.plus, self.minus, cotangent[:, None]
+        if used.size < cotangent.size:  # what is not used may be nan
+            at, plus, minus, weights = at[used], plus[:, used], minus[:, used], weights[used]
         return slopes(at @ weights, plus @ weights, minus @ weights, self.eps)
 
     def interval(self, cotangent: np.ndarray) -> tuple[float, float, bool]:
@@ -47,17 +50,27 @@ class Values:
 
         At a kink each output may follow its own convention, so the intervals add up.
         """
+        used = np.flatnonzero(cotangent)
+        many = self.at.size > MOST_OUTPUTS
+        if used.size == 1 and not many:
+            ends, kinked = self._each
+            low, high = sorted(float(end) for end in (ends[:, used] * cotangent[used])[:, 0])
+            return low, high, bool(kinked[used[0]])
         whole = self.slopes(cotangent)
         low, high = (float(end[0]) for end in whole.interval())
-        used = np.flatnonzero(cotangent)
-        if used.size > 4096:
+        if many:
             return low, high, bool(whole.kinked()[0])
-        each = slopes(self.at[used], self.plus[:, used], self.minus[:, used], self.eps)
-        kinked = each.kinked()
-        if not kinked.any():
+        ends, kinked = self._each
+        if not kinked[used].any():
             return low, high, bool(whole.kinked()[0])
-        ends = np.stack(each.interval()) * cotangent[used]
-        return min(low, float(ends.min(0).sum())), max(high, float(ends.max(0).sum())), True
+        weighted = ends[:, used] * cotangent[used]
+        return min(low, float(weighted.min(0).sum())), max(high, float(weighted.max(0).sum())), True
+
+    @functools.cached_property
+    def _each(self) -> tuple[np.ndarray, np.ndarray]:
+        """The interval of each output's derivative, `[2, outputs]`, and where it has a kink."""
+        each = slopes(self.at, self.plus, self.minus, self.eps)
+        return np.stack(each.interval()), each.kinked()
 
 
 def coordinate(subject: Subject, probe: Probe, element: int, shrink: float = 1.0) -> Direction:

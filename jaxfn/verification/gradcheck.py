@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfn.verification import mutation
+from jaxfn.verification import mutation, reproduce
 from jaxfn.verification.agreement import compare
 from jaxfn.verification.agreement_layer import check_agreement
 from jaxfn.verification.contract import check_primal, check_types
@@ -72,7 +72,9 @@ def gradcheck(
     against finite differences. A difference counts if it is larger than the estimated error of
     what it is compared with; at a kink every value between the one-sided derivatives is right.
     Further layers look at types, the primal, linearity in the cotangent, transformations, other
-    sizes, low precision and the second derivative.
+    sizes, low precision and the second derivative. `shard_map` is among the transformations where
+    there are two devices; `jax.config.update("jax_num_cpu_devices", 2)`, called first of all, makes
+    two of a CPU.
 
     Args:
         fun: the function, with its rule (`custom_vjp`, `custom_jvp`, or none).
@@ -121,6 +123,14 @@ def gradcheck(
         if other is not None:
             check_other(name, other, args, out)
     options = {"seed": seed, "linear": linear_in_cotangent, "domain": domain}
+    run = {
+        "reference": reference,
+        "surrogate": surrogate,
+        "linear_in_cotangent": linear_in_cotangent,
+        "order": order,
+        "domain": domain,
+        "seed": seed,
+    }
     try:
         subject = make_subject(fun, args, reference, surrogate, options)
     except RuleError as error:
@@ -128,10 +138,10 @@ def gradcheck(
         check = Check(
             "types", FAIL, "that the rule can be called", "values", None, None, text, text
         )
-        return _finish(fun, (check,), [], raise_exception)
+        return _finish(fun, (check,), [], run, raise_exception)
     with np.errstate(all="ignore"):
         checks = _layers(subject, out, order)
-    report = _finish(fun, checks, subject.notes, raise_exception)
+    report = _finish(fun, checks, subject.notes, run, raise_exception)
     if mutate:
         common = {"linear_in_cotangent": linear_in_cotangent, "seed": seed, "domain": domain}
         report = report.with_mutants(_mutants(fun, args, reference, surrogate, common))
@@ -180,14 +190,20 @@ def _layers(subject: Subject, out: Any, order: int) -> tuple[Check, ...]:
 
 
 def _finish(
-    fun: Callable[..., Any], checks: tuple[Check, ...], notes: list[str], raise_exception: bool
+    fun: Callable[..., Any],
+    checks: tuple[Check, ...],
+    notes: list[str],
+    run: dict[str, Any],
+    raise_exception: bool,
 ) -> GradcheckReport:
     verdict = overall(checks)
     name = getattr(fun, "__name__", None) or type(fun).__name__
     blamed = _blamed(checks)
-    said, cause = (blamed.diagnosis or blamed.detail, blamed.cause) if blamed else ("", "")
-    reproduce = f"print(gradcheck({name}, args, raise_exception=False))" if blamed else ""
-    report = GradcheckReport(name, verdict, checks, said, cause, tuple(notes), reproduce)
+    said, cause, again = "", "", ""
+    if blamed is not None:
+        said, cause = blamed.diagnosis or blamed.detail, blamed.cause
+        again = blamed.reproduce or reproduce.call(fun, run, blamed.name)
+    report = GradcheckReport(name, verdict, checks, said, cause, tuple(notes), again)
     if verdict == FAIL and raise_exception:
         raise GradcheckError(report)
     return report

@@ -53,11 +53,12 @@ def _lowest(jaxpr: Any, tainted: set[Any]) -> float:
         for body in inner:
             eps = max(eps, _lowest(body, set(body.invars)))
         if not inner:
-            eps = max([eps, *(_eps(v.aval) for v in eqn.outvars)])
+            eps = max([eps, *(machine_epsilon(v.aval) for v in eqn.outvars)])
     return eps
 
 
-def _eps(aval: Any) -> float:
+def machine_epsilon(aval: Any) -> float:
+    """That of a floating or complex dtype; 0 for any other."""
     dtype = getattr(aval, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
         return 0.0

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jaxfn.verification.agreement import Comparison
+from jaxfn.verification.agreement import Comparison, typical_sizes
 from jaxfn.verification.differences import Direction, Values, coordinate, evaluate, steps_of
-from jaxfn.verification.probes import GIVEN, NEAR
-from jaxfn.verification.subject import Subject
+from jaxfn.verification.probes import EXTREME, GIVEN, NEAR
+from jaxfn.verification.subject import Subject, run_rows
 
 RIGHT, WRONG, OPEN, KINK = "right", "wrong", "open", "kink"
 ELEMENTS_GIVEN, ELEMENTS_MOVED = 24, 6
+OSCILLATIONS = 16
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,39 @@ def judge(subject: Subject, found: Comparison) -> list[Judgement]:
         again = _judge_element(subject, found, items[k], values)
         if again.outcome in (RIGHT, KINK) or judged[k].outcome == OPEN:
             judged[k] = again
+    _look_farther(subject, found, judged, open_ones)
     judged = _trusted(found, judged)
     return judged + _ties(subject, found, judged)
+
+
+def _look_farther(
+    subject: Subject, found: Comparison, judged: list[Judgement], chosen: list[int]
+) -> None:
+    """Longer steps where those in proportion to a tiny element drown in the values' rounding.
+
+    They are as long as the given array is large. What they confirm counts, not what they refute:
+    they may reach beyond the part of the domain in which the point lies.
+    """
+    typical = typical_sizes(subject)
+    longer: dict[int, Direction] = {}
+    for k in chosen:
+        one, probe = judged[k], found.probes[found.which[judged[k].item]]
+        if one.outcome in (WRONG, OPEN) and not _tells(found, one):
+            vector = np.zeros(subject.arguments.size)
+            vector[one.element] = typical[one.element]
+            if vector[one.element] > 10 * abs(probe.x[one.element]):
+                longer[k] = Direction(probe, vector, one.element)
+    for k, values in zip(longer, evaluate(subject, list(longer.values())), strict=True):
+        again = _judge_element(subject, found, judged[k].item, values)
+        if again.outcome == RIGHT:
+            judged[k] = again
+
+
+def _tells(found: Comparison, one: Judgement) -> bool:
+    """Whether differences are fine enough to tell the rule from the reference."""
+    assert found.reference is not None
+    gap = abs(found.rule[one.item, one.element] - found.reference[one.item, one.element])
+    return bool(one.high - one.low < 2 * gap)
 
 
 def _trusted(found: Comparison, judged: list[Judgement]) -> list[Judgement]:
@@ -129,6 +161,9 @@ def _outcome(
         return WRONG if known and expected else OPEN
     if unstable and found.low[item, element] - slack <= rule <= found.high[item, element] + slack:
         return KINK
+    flat = known and max(abs(low), abs(high)) < 1e-9 * abs(rule)
+    if flat and _unresolved(subject, found, item, element):
+        return OPEN
     if inside and known and kinked:
         return KINK
     if inside and known and not expected:
@@ -140,6 +175,30 @@ def _outcome(
     if not np.isfinite(rule):
         return WRONG
     return WRONG if not unstable and _stark(subject, found, item, element) else OPEN
+
+
+def _unresolved(subject: Subject, found: Comparison, item: int, element: int) -> bool:
+    """Whether at an extreme point the rule is the slope of an oscillation that values do not show.
+
+    A Fresnel integral at 1e6 is computed as its limit; what is missing oscillates with a wavelength
+    of 1e-6, and the slope of that is the rule. Its sign changes as the point moves by a part in a
+    thousand; at 1e28 it does so between any two floats, whose values would be far apart by it.
+    """
+    probe = found.probes[found.which[item]]
+    usual = np.abs(found.rule[found.which == 0]).max(initial=0)
+    if probe.kind != EXTREME or not abs(found.rule[item, element]) < 10 * usual:
+        return False
+    sizes = np.abs(found.primal[[item, 0]]).max(axis=0)
+    values = float(np.abs(found.cotangents[item]) @ sizes)
+    spacing = np.finfo(np.float64).eps * abs(probe.x[element])
+    if abs(found.rule[item, element]) * spacing > values:
+        return True
+    x = np.repeat(probe.x[None], OSCILLATIONS, axis=0)
+    x[:, element] *= 1 + 1e-3 * subject.rng.uniform(-1, 1, OSCILLATIONS)
+    integers = tuple(np.repeat(part[None], OSCILLATIONS, axis=0) for part in probe.integers)
+    gammas = np.repeat(found.cotangents[[item]], OSCILLATIONS, axis=0)
+    slopes = run_rows(subject.rule.pull, x, integers, gammas)[1][:, element]
+    return bool((slopes > 0).any() and (slopes < 0).any())
 
 
 def _stark(subject: Subject, found: Comparison, item: int, element: int) -> bool:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxfn.verification.elements import element_of
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
+from jaxfn.verification.reproduce import pullback
 from jaxfn.verification.subject import Subject, run_rows
 
 SHOWS = (
@@ -35,8 +35,10 @@ def check_linearity(subject: Subject) -> Check:
         if text:
             coordinate, seen, expected = bad
             worst = element_of(subject.arguments, coordinate, seen, expected, probe.name)
-            cause = "constant" if text.startswith("a constant") else "nonlinear"
-            return Check("linearity", FAIL, *SHOWS, None, worst, text, text, cause)
+            if text.startswith("a constant"):
+                again = pullback(subject, probe, gammas[0], worst)
+                return Check("linearity", FAIL, *SHOWS, None, worst, text, text, "constant", again)
+            return Check("linearity", FAIL, *SHOWS, None, worst, text, text, "nonlinear")
     return Check("linearity", PASS, *SHOWS, subject.relative_floor, detail=structure)
 
 
@@ -91,18 +93,15 @@ def _nonlinear(a: np.ndarray, scaled: np.ndarray, factors: list[float], factor: 
 
 def _structure(subject: Subject) -> str:
     """Whether the rule's pullback can be transposed, which only a linear function can be."""
+    call = subject.native.of_leaves(subject.arguments.integers)
+    given = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in subject.arguments.leaves]
 
-    def pull(cts: list[Any]) -> Any:
-        arrays = subject.arguments.differentiable(
-            jnp.asarray(subject.arguments.given, subject.native.dtype), False
-        )
-        return jax.vjp(subject.native.of_leaves(subject.arguments.integers), arrays)[1](cts)
+    def transposed(arrays: list[Any]) -> Any:
+        outputs, pullback = jax.vjp(call, arrays)
+        return jax.linear_transpose(pullback, outputs)((arrays,))
 
-    shapes = [jax.ShapeDtypeStruct(o.shape, o.dtype) for o in subject.native.outputs]
     try:
-        results = jax.eval_shape(pull, shapes)
-        transpose = jax.linear_transpose(pull, shapes)
-        jax.eval_shape(transpose, results)
+        jax.eval_shape(transposed, given)
     except Exception as error:  # not every linear program can be transposed: a note, no verdict
         return f"by value; its structure could not be transposed ({type(error).__name__})"
     return "by value and by structure"

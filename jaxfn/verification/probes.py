@@ -76,7 +76,8 @@ def _moves(
         yield f"tiny magnitudes ({i})", FAR, signs * 10 ** rng.uniform(-10, -3, n)
     for i in range(1 if few else 3):
         signs = np.sign(x + (x == 0)) if i % 2 else rng.choice([-1.0, 1.0], n)
-        yield f"magnitudes up to 1e30 ({i})", EXTREME, signs * 10 ** rng.uniform(3, 30, n)
+        top = 12 if i == 0 and not few else 30  # beyond 1e16 not every wrong slope is refuted
+        yield f"magnitudes up to 1e{top} ({i})", EXTREME, signs * 10 ** rng.uniform(3, top, n)
     for i in range(1 if few else 2):
         signs = np.sign(x + (x == 0)) if i % 2 == 0 else rng.choice([-1.0, 1.0], n)
         yield f"magnitudes down to 1e-30 ({i})", EXTREME, signs * 10 ** rng.uniform(-30, -10, n)
@@ -224,14 +225,19 @@ def _kept(
 
 
 def bounds(arguments: Arguments, domain: Any) -> Iterator[tuple[Leaf, float, float]]:
-    """The interval of each leaf that a `domain` of pairs speaks of."""
+    """The interval of each leaf that a `domain` of pairs speaks of, as the leaf's dtype holds it.
+
+    The float32 nearest to 0.1 is larger than 0.1, and is meant to be inside where 0.1 is.
+    """
     if domain is None or callable(domain):
         return
     for leaf in arguments.leaves:
         pair = domain[leaf.argument] if leaf.argument < len(domain) else None
         if pair is not None and not leaf.is_complex:
             low, high = pair
-            yield leaf, -np.inf if low is None else low, np.inf if high is None else high
+            low = -np.inf if low is None else float(np.asarray(low).astype(leaf.dtype))
+            high = np.inf if high is None else float(np.asarray(high).astype(leaf.dtype))
+            yield leaf, low, high
 
 
 def within(arguments: Arguments, x: np.ndarray, domain: Any) -> np.ndarray:

@@ -31,7 +31,8 @@ class Check:
     """One layer: its verdict, what it shows and what not, and how small an error it catches.
 
     `power` is the smallest relative error that this run would have caught in the elements that
-    the layer compares, or None where the layer compares no numbers.
+    the layer compares, or None where the layer compares no numbers. `reproduce` is a line of
+    Python that shows a failure again, where the layer has one of its own.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Check:
     detail: str = ""
     diagnosis: str = ""
     cause: str = ""
+    reproduce: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,11 @@ class Mutant:
 
 @dataclass(frozen=True)
 class GradcheckReport:
-    """The outcome of `gradcheck`: prints as a table, serialises as JSON."""
+    """The outcome of `gradcheck`: prints as a table, serialises as JSON.
+
+    `reproduce` is a line of Python that shows the failure again, to run where `jax`, `jnp`,
+    `jaxfn`, `gradcheck`, the function and `args` are known by these names.
+    """
 
     function: str
     verdict: str
@@ -131,7 +137,8 @@ def overall(checks: tuple[Check, ...]) -> str:
 
 def _text(check: Check) -> str:
     if check.verdict == PASS:
-        return f"{check.shows}; not shown: {check.does_not_show}"
+        said = f"{check.shows}; not shown: {check.does_not_show}"
+        return f"{said}; {check.detail}" if check.detail else said
     return check.detail or check.shows
 
 

@@ -1,5 +1,6 @@
 """The derivative of the rule itself, by reverse over reverse."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from jaxfn.verification.coordinates import Leaf
 from jaxfn.verification.differences import Direction, evaluate, steps_of
 from jaxfn.verification.elements import element_of, leaf_element
 from jaxfn.verification.probes import FAR, GIVEN, NEAR, Probe
-from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check
+from jaxfn.verification.programs import Engine
+from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check, Element
 from jaxfn.verification.setup import line
 from jaxfn.verification.subject import Subject, columns_of, run_rows
 
@@ -19,6 +21,28 @@ SHOWS = (
 )
 SAMPLES = 2
 CAUSE = "second-order"
+WRONG = "the gradient is right, its own derivative is not"
+
+
+@dataclass(frozen=True)
+class Twice:
+    """The derivatives of primal and gradient at some probes, `[items, inputs + outputs]`.
+
+    Those by the arguments stand before those by the cotangent. `rows` are points, integer
+    arguments, cotangents, and the weights of what is differentiated; `program` is the engines'
+    program that makes the derivatives from them.
+    """
+
+    subject: Subject
+    probes: list[Probe]
+    program: str
+    rows: tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray, np.ndarray]
+    rule: np.ndarray
+    reference: np.ndarray | None
+
+    def evaluated(self, engine: Engine, rows: tuple[Any, ...]) -> np.ndarray:
+        """The derivatives that an engine gives at other rows."""
+        return np.concatenate(run_rows(getattr(engine, self.program), *rows), axis=1)
 
 
 def check_second_order(subject: Subject, found: Comparison) -> Check:
@@ -43,7 +67,7 @@ def check_second_order(subject: Subject, found: Comparison) -> Check:
             reference = np.concatenate(run_rows(twice, *rows), axis=1)
         except Exception as error:  # then differences of the rule decide alone
             subject.notes.append(f"second order rests on finite differences alone: {line(error)}")
-    return _decide(subject, probes, program, rows, rule, reference)
+    return _decide(Twice(subject, probes, program, rows, rule, reference))
 
 
 def _rows(subject: Subject, probes: list[Probe]) -> tuple[Any, ...]:
@@ -77,102 +101,117 @@ def _points(subject: Subject, found: Comparison, doubtful: set[int]) -> list[Pro
     usable -= doubtful
     near = [p for i, p in enumerate(subject.probes) if i in usable and p.kind in (GIVEN, NEAR)]
     far = [p for i, p in enumerate(subject.probes) if i in usable and p.kind == FAR]
-    return near[:6] + far[:6]
+    most = 2 if subject.large else 6
+    return near[:most] + far[:most]
 
 
-def _decide(subject, probes, program, rows, rule, reference) -> Check:
-    suspects = np.zeros(rule.shape, bool)
-    power = None
-    if reference is not None:
-        tolerance = _tolerance(subject, program, rows, rule, reference)
-        suspects = differs(rule, reference, tolerance)
-        large = np.abs(reference) > 1e-3 * np.abs(reference).max(axis=1, keepdims=True, initial=0)
-        if (large & ~suspects).any():
-            power = float(np.median((tolerance / np.abs(reference))[large & ~suspects]))
-        if not suspects.any():
-            return Check("second order", PASS, *SHOWS, power)
-    order = [int(i) for i in np.argsort(-suspects.any(axis=1).astype(int), kind="stable")][:6]
+def _decide(twice: Twice) -> Check:
+    reference = twice.reference
     if reference is None:
-        order = [i for i in range(len(rule)) if probes[i].kind in (GIVEN, NEAR)][:4]
-    outcomes = [
-        _by_differences(subject, probes[i], i, rows, rule, reference, suspects) for i in order
-    ]
-    for i, outcome in zip(order, outcomes, strict=True):
-        stark = reference is not None and outcome == "open" and probes[i].kind == GIVEN
-        if (outcome == "wrong" or stark) and (reference is None or suspects[i].any()):
-            worst = _worst(subject, probes[i], rule[i], reference, i, suspects[i])
-            text = "the gradient is right, its own derivative is not"
-            return Check("second order", FAIL, *SHOWS, power, worst, text, _diagnosis(text), CAUSE)
-    if reference is None and outcomes and all(outcome == "open" for outcome in outcomes):
-        return Check("second order", INCONCLUSIVE, *SHOWS, None, None, "differences do not settle")
+        return _by_differences_alone(twice)
+    tolerance = _tolerance(twice, reference)
+    suspects = differs(twice.rule, reference, tolerance)
+    power = _power(reference, tolerance, suspects)
+    if not suspects.any():
+        return Check("second order", PASS, *SHOWS, power)
+    order = np.argsort(-suspects.any(axis=1).astype(int), kind="stable")[:6]
+    for i in map(int, order):
+        outcome = _by_differences(twice, i, suspects[i])
+        stark = outcome == "open" and twice.probes[i].kind == GIVEN
+        if (outcome == "wrong" or stark) and suspects[i].any():
+            return _failure(twice, i, suspects[i], power)
     return Check("second order", PASS, *SHOWS, power)
 
 
-def _diagnosis(text: str) -> str:
-    return f"wrong at second order only: {text}; a residual may be cut off by stop_gradient"
+def _by_differences_alone(twice: Twice) -> Check:
+    """The verdict where the reference has no second derivative."""
+    near = [i for i, probe in enumerate(twice.probes) if probe.kind in (GIVEN, NEAR)][:4]
+    nothing = np.zeros(twice.rule.shape[1], bool)
+    outcomes = [_by_differences(twice, i, nothing) for i in near]
+    if "wrong" in outcomes:
+        return _failure(twice, near[outcomes.index("wrong")], nothing, None)
+    if outcomes and all(outcome == "open" for outcome in outcomes):
+        return Check("second order", INCONCLUSIVE, *SHOWS, None, None, "differences do not settle")
+    return Check("second order", PASS, *SHOWS, None)
 
 
-def _tolerance(subject, program, rows, rule, reference) -> np.ndarray:
+def _failure(twice: Twice, item: int, suspects: np.ndarray, power: float | None) -> Check:
+    said = f"wrong at second order only: {WRONG}; a residual may be cut off by stop_gradient"
+    worst = _worst(twice, item, suspects)
+    return Check("second order", FAIL, *SHOWS, power, worst, WRONG, said, CAUSE)
+
+
+def _power(reference: np.ndarray, tolerance: np.ndarray, suspects: np.ndarray) -> float | None:
+    with np.errstate(all="ignore"):
+        size = np.abs(reference)
+        large = (size > 1e-3 * size.max(axis=1, keepdims=True, initial=0)) & ~suspects
+    return float(np.median(tolerance[large] / size[large])) if large.any() else None
+
+
+def _tolerance(twice: Twice, reference: np.ndarray) -> np.ndarray:
+    """Rounding: ulps, and how far the derivatives move when the point moves by a few ulps."""
+    subject = twice.subject
+    assert subject.reference is not None
     with np.errstate(all="ignore"):
         finite = np.where(np.isfinite(reference), np.abs(reference), 0.0)
         scale = np.zeros_like(finite)
         for part in _parts(subject):
             scale[:, part] = finite[:, part].max(axis=1, keepdims=True, initial=0)
         tolerance = 10 * subject.relative_floor * finite + 10 * subject.absolute_floor * scale
-        bad = differs(rule, reference, tolerance).any(axis=1)
+        bad = differs(twice.rule, reference, tolerance).any(axis=1)
         if bad.any():
-            x, integers, *others = rows
+            x, integers, *others = twice.rows
             part = tuple(p[bad] for p in integers)
-            spread = np.zeros_like(rule[bad])
+            spread = np.zeros_like(reference[bad])
             for _ in range(2):
                 noise = subject.rng.choice([-1.0, 1.0], x[bad].shape)
                 moved = (x[bad] * (1 + 4 * subject.eps * noise), part, *(o[bad] for o in others))
-                for engine, base in ((subject.rule, rule), (subject.reference, reference)):
-                    again = np.concatenate(run_rows(getattr(engine, program), *moved), axis=1)
-                    spread = np.fmax(spread, np.abs(again - base[bad]))
+                for engine, base in ((subject.rule, twice.rule), (subject.reference, reference)):
+                    spread = np.fmax(spread, np.abs(twice.evaluated(engine, moved) - base[bad]))
             tolerance[bad] += 30 * np.where(np.isfinite(spread), spread, 0)
     return tolerance
 
 
-def _parts(subject) -> list[slice]:
+def _parts(subject: Subject) -> list[slice]:
     """The arguments' leaves, and the cotangent behind them."""
     n = subject.arguments.size
     return [*(leaf.part for leaf in subject.arguments.leaves), slice(n, None)]
 
 
-def _by_differences(subject, probe, item, rows, rule, reference, suspects) -> str:
+def _by_differences(twice: Twice, item: int, suspects: np.ndarray) -> str:
     """Whether differences of the rule's own gradient confirm its derivative."""
+    subject, probe = twice.subject, twice.probes[item]
     n = subject.arguments.size
-    gamma, weight = rows[2][item], rows[3][item]
-    elements = np.flatnonzero(suspects[item, :n])
-    if suspects[item].any() and elements.size == 0:
-        return _by_duality(subject, item, rows, rule) if subject.linear else "open"
+    gamma, weight = twice.rows[2][item], twice.rows[3][item]
+    elements = np.flatnonzero(suspects[:n])
+    if suspects.any() and elements.size == 0:
+        return _by_duality(twice, item) if subject.linear else "open"
     elements = elements if elements.size else np.arange(n)
     chosen = subject.rng.choice(elements, min(4, elements.size), replace=False)
-    expected = None if reference is None else reference[item]
+    rule = twice.rule[item]
     steps = steps_of(subject, probe)
     directions = [Direction(probe, steps * np.eye(1, n, e)[0], int(e), gamma) for e in chosen]
     outcomes = []
-    for values in evaluate(subject, directions):
+    for e, values in zip(chosen, evaluate(subject, directions), strict=True):
         with np.errstate(all="ignore"):
             low, high, _ = values.interval(weight)
-            e = values.direction.element
-            slope = rule[item, e] * steps[e]
-            other = np.nan if expected is None else expected[e] * steps[e]
-            size = np.abs(rule[item, :n] * steps).max()
+            slope = rule[e] * steps[e]
+            other = np.nan if twice.reference is None else twice.reference[item, e] * steps[e]
+            size = np.abs(rule[:n] * steps).max()
             margin = 10 * subject.relative_floor * abs(slope) + 10 * subject.absolute_floor * size
             outcomes.append(_outcome(slope, other, low - margin, high + margin))
     return "wrong" if "wrong" in outcomes else "open" if "open" in outcomes else "right"
 
 
-def _by_duality(subject, item, rows, rule) -> str:
+def _by_duality(twice: Twice, item: int) -> str:
     """Whether the derivative by the cotangent is the rule itself: `⟨Ju, g⟩ = ⟨u, r(x, g)⟩`."""
-    x, integers, _, weights = rows
+    subject = twice.subject
+    x, integers, _, weights = twice.rows
     n, m = subject.arguments.size, subject.rule.size
     other = subject.rng.standard_normal((1, m))
     row = (x[[item]], tuple(p[[item]] for p in integers), other)
     pulled = run_rows(subject.rule.pull, *row)[1][0]
-    u, forward = weights[item, m:], rule[item, n:]
+    u, forward = weights[item, m:], twice.rule[item, n:]
     size = np.abs(pulled) @ np.abs(u) + np.abs(forward) @ np.abs(other[0])
     gap = abs(float(pulled @ u - forward @ other[0]))
     return "right" if gap <= 10 * subject.relative_floor * size else "wrong"
@@ -187,14 +226,14 @@ def _outcome(slope: float, other: float, low: float, high: float) -> str:
     return "right" if excludes else "open"
 
 
-def _worst(subject, probe, rule, reference, item, suspects):
-    expected = np.full_like(rule, np.nan) if reference is None else reference[item]
+def _worst(twice: Twice, item: int, suspects: np.ndarray) -> Element:
+    subject, rule = twice.subject, twice.rule[item]
+    expected = np.full_like(rule, np.nan) if twice.reference is None else twice.reference[item]
     with np.errstate(all="ignore"):
         gap = np.where(suspects, np.abs(rule - expected), -1.0)
     k = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
-    n = subject.arguments.size
+    n, name = subject.arguments.size, twice.probes[item].name
     if k < n:
-        return element_of(subject.arguments, k, rule[:n], expected[:n], probe.name)
-
+        return element_of(subject.arguments, k, rule[:n], expected[:n], name)
     leaf = Leaf("cotangent", 0, (subject.rule.size,), np.dtype(np.float64), 0, 0)
-    return leaf_element([leaf], k - n, rule[n:], expected[n:], probe.name)
+    return leaf_element([leaf], k - n, rule[n:], expected[n:], name)

@@ -12,6 +12,7 @@ from jaxfn.verification import jaxprs
 from jaxfn.verification.coordinates import Arguments, is_inexact
 from jaxfn.verification.probes import probes
 from jaxfn.verification.programs import UNTRACEABLE, Engine
+from jaxfn.verification.reproduce import function_name
 from jaxfn.verification.subject import Subject
 
 
@@ -152,6 +153,7 @@ def make_subject(
     notes: list[str] = []
     arguments = Arguments(args)
     rules = applied_rules(fun, args, notes)
+    name = _reference_name(fun, rules, reference, surrogate)
     if reference is None and surrogate is None:
         reference = default_reference(fun, rules, notes)
     target = surrogate if surrogate is not None else reference
@@ -159,42 +161,56 @@ def make_subject(
     if native is None:
         raise RuleError(reason or "")
     native_target, why = make_engine(target, arguments, False) if target else (None, None)
-    rule, wide = native, False
-    if native.dtype != np.float64 or any(leaf.dtype != np.float64 for leaf in arguments.leaves):
-        wide_rule, reason = make_engine(fun, arguments, True)
-        if wide_rule is not None:
-            rule, wide = wide_rule, True
-        else:
-            notes.append(f"checked in the arguments' own precision; in float64: {reason}")
+    rule = _widest(native, arguments, notes)
+    wide = rule is not native
     other, why = make_engine(target, arguments, True) if wide and target else (native_target, why)
     if target is not None and other is None:
         notes.append(f"no autodiff reference, agreement rests on finite differences alone: {why}")
-    values = rule if surrogate is None else _values(surrogate, arguments, wide)
     rule.value(arguments.given[None], tuple(part[None] for part in arguments.integers))
-    loops = bool(jaxprs.LOOPS & rule.value.primitives)
     rng = np.random.default_rng(options["seed"])
     subject = Subject(
         arguments,
         rule,
         other,
-        values,
+        rule if surrogate is None else Engine(surrogate, arguments, wide),
         native,
         native_target,
         wide,
         rng,
         linear=options["linear"],
-        loops=loops,
+        loops=bool(jaxprs.LOOPS & rule.value.primitives),
         composed=sum(rule.count for rule in rules or ()) > 1,
         has_surrogate=surrogate is not None,
         domain=options["domain"],
+        name=function_name(fun),
+        reference_name=name,
         notes=notes,
     )
-    subject.probes = probes(arguments, rng, loops, options["domain"])
+    subject.probes = probes(arguments, rng, subject.loops, subject.domain)
     return subject
 
 
-def _values(surrogate: Any, arguments: Arguments, wide: bool) -> Engine:
-    return Engine(surrogate, arguments, wide)
+def _widest(native: Engine, arguments: Arguments, notes: list[str]) -> Engine:
+    """The function in double precision, or in its own where it does not work in double."""
+    if native.dtype == np.float64 and all(leaf.dtype == np.float64 for leaf in arguments.leaves):
+        return native
+    wide, reason = make_engine(native.fun, arguments, True)
+    if wide is None:
+        notes.append(f"checked in the arguments' own precision; in float64: {reason}")
+    return wide or native
+
+
+def _reference_name(
+    fun: Any, rules: tuple[CustomRule, ...] | None, reference: Any, surrogate: Any
+) -> str:
+    """What the reference is called in a line of Python."""
+    if surrogate is not None or reference is not None:
+        return "reference" if surrogate is None else "surrogate"
+    name, kinds = function_name(fun), {rule.kind for rule in rules or ()}
+    if not kinds:
+        return name
+    only = ", custom_jvp=True" if kinds == {"custom_jvp"} else ""
+    return f"jaxfn.autodiff({name}{only})"
 
 
 class RuleError(Exception):

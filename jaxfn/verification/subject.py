@@ -23,6 +23,7 @@ class Subject:
         values: the function whose differences are the gradient: `fun`, or the surrogate.
         native: the rule in the precision of the arguments; `native_reference` likewise.
         composed: whether the function applies several rules, one after another.
+        name: what the function is called in a line of Python; `reference_name` likewise.
     """
 
     arguments: Arguments
@@ -39,6 +40,8 @@ class Subject:
     cotangent_scale: float = 1.0
     has_surrogate: bool = False
     domain: Any = None
+    name: str = "fun"
+    reference_name: str = "reference"
     probes: list[Probe] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -8,16 +8,18 @@ import numpy as np
 
 from jaxfn.verification.agreement import Comparison, differs
 from jaxfn.verification.elements import element_of
-from jaxfn.verification.programs import precision, quick_options
-from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
+from jaxfn.verification.programs import Engine, precision, quick_options
+from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check, Element
 from jaxfn.verification.setup import line
+from jaxfn.verification.sharding import PREFIX, Sharded, layouts, rows_of, run_sharded
 from jaxfn.verification.subject import Subject, run_rows
 from jaxfn.verification.variants import GROUPS, Points, Variant, variants
 
-SHOWS = (
-    "the same gradients under jit, vmap, scan and checkpoint, without jit, for one output alone "
-    "and for one argument alone",
-    "shardings over more devices than there are here",
+SAME = "the same gradients under jit, vmap, scan and checkpoint, without jit, for one output alone "
+ONE_DEVICE = (f"{SAME}and for one argument alone", "anything on several devices: here is only one")
+TWO_DEVICES = (
+    f"{SAME}and for one argument alone, and under shard_map on two devices",
+    "shardings over more devices, and inside of an argument",
 )
 REPEATABLE = ("the same gradients each time, traced anew or not", "rare or slow changes of state")
 
@@ -30,31 +32,58 @@ def check_transformations(
     Of a rule that has failed already, only whether it is right without `jit`.
     """
     points = Points(subject, found, 5 + 2 * GROUPS)
+    shows = TWO_DEVICES if len(jax.devices()) > 1 else ONE_DEVICE
     repeated, eager = _determinism(subject, points)
     if subject.rule.pull.eager or repeated.verdict == FAIL:
         why = "fun cannot be traced" if subject.rule.pull.eager else "the rule is not deterministic"
         detail = f"skipped because {why}"
-        return Check("transformations", SKIPPED, *SHOWS, detail=detail), repeated
+        return Check("transformations", SKIPPED, *shows, detail=detail), repeated
     chosen = [] if already_failed else variants(points)
     results, skipped = _run(subject, chosen)
+    sharded = Sharded()
+    if not already_failed and shows is TWO_DEVICES:
+        several = layouts(points)
+        sharded = run_sharded(points, several)
+        chosen, results = [*chosen, *several], results | sharded.results
+    elif not already_failed:
+        skipped.append("shard_map was not run: there is one device")
     if eager is not None:
         results["without jit"] = eager
         chosen = [Variant("without jit", lambda: None), *chosen]
-    failures = []
-    for variant in chosen:
-        if variant.name in results:
-            failure = _compare(subject, points, variant, results[variant.name])
-            failures.extend([failure] if failure else [])
+    failures = _failures(subject, points, [one for one in chosen if one.name in results], results)
+    for name in sorted(sharded.results.keys() & failures.keys()):
+        if not _autodiff_is_right(subject, points, next(v for v in chosen if v.name == name)):
+            del failures[name]
+            sharded.skipped[name] = "autodiff is not right there either"
+    subject.notes.extend(filter(None, [sharded.note()]))
+    skipped += [f"{name} skipped because {why}" for name, why in sharded.skipped.items()]
+    return _verdict(subject, shows, failures, sharded.fault(), "; ".join(skipped)), repeated
+
+
+def _failures(
+    subject: Subject, points: Points, chosen: list[Variant], results: dict[str, np.ndarray]
+) -> dict[str, Element]:
+    """The worst element of each variant that differs from a plain loop over its rows."""
+    compared = {v.name: _compare(subject, points, v, subject.rule, results[v.name]) for v in chosen}
+    return {name: worst for name, worst in compared.items() if worst is not None}
+
+
+def _verdict(
+    subject: Subject,
+    shows: tuple[str, str],
+    failures: dict[str, Element],
+    fault: str,
+    detail: str,
+) -> Check:
+    if not failures and not fault:
+        power = 4 * subject.relative_floor
+        return Check("transformations", PASS, *shows, power, detail=detail)
     if failures:
-        names = [name for name, _ in failures]
-        cause, text = _cause(names)
-        worst = failures[0][1]
-        failed = Check("transformations", FAIL, *SHOWS, None, worst, text, text, cause)
-        return failed, repeated
-    detail = "; ".join(skipped)
-    return Check(
-        "transformations", PASS, *SHOWS, 4 * subject.relative_floor, detail=detail
-    ), repeated
+        cause, text = _cause(list(failures))
+        worst = next(iter(failures.values()))
+    else:
+        cause, text, worst = "shard_map", fault, None
+    return Check("transformations", FAIL, *shows, None, worst, text, text, cause)
 
 
 def _cause(names: list[str]) -> tuple[str, str]:
@@ -63,6 +92,9 @@ def _cause(names: list[str]) -> tuple[str, str]:
         return "jit", "wrong only when traced: other gradients under jit than without"
     if all(name.startswith("vmap") for name in names):
         return "vmap", f"right for one point, wrong under vmap ({listed})"
+    if all(name.startswith(PREFIX) for name in names):
+        where = listed.replace(PREFIX, "")
+        return "shard_map", f"right on one device, wrong under shard_map (with {where})"
     if all(name.startswith("output") for name in names):
         return "symbolic-zero", f"wrong for an unused output (symbolic zero cotangent): {listed}"
     if all("alone" in name or "not differentiated" in name for name in names):
@@ -99,7 +131,8 @@ def _expected(points: Points, variant: Variant) -> tuple[np.ndarray, Any, np.nda
         for k, leaf in enumerate(points.subject.arguments.leaves):
             if k not in variant.varying:
                 x[:, leaf.part] = points.x[0, leaf.part]
-        integers = tuple(np.repeat(p[:1], len(rows), axis=0) for p in points.integers)
+        if not variant.integers:
+            integers = tuple(np.repeat(p[:1], len(rows), axis=0) for p in points.integers)
     if variant.output is not None:
         start = _starts(points)
         kept = np.zeros_like(gammas)
@@ -118,26 +151,37 @@ def _starts(points: Points) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _compare(subject: Subject, points: Points, variant: Variant, seen: np.ndarray) -> Any:
-    x, integers, gammas = _expected(points, variant)
-    expected = run_rows(subject.rule.pull, x, integers, gammas)[1]
+def _autodiff_is_right(subject: Subject, points: Points, layout: Variant) -> bool:
+    """Whether under `shard_map` autodiff gives what it gives in a plain loop.
+
+    It does not where JAX loses sight of what varies between the devices (`pure_callback`).
+    """
+    seen = None if subject.reference is None else rows_of(points, subject.reference, layout)
+    if subject.reference is None or seen is None:
+        return False
+    return _compare(subject, points, layout, subject.reference, seen) is None
+
+
+def _compare(
+    subject: Subject, points: Points, variant: Variant, engine: Engine, seen: np.ndarray
+) -> Element | None:
+    """The worst element of a variant that differs from the engine's plain gradients, if any."""
+    rows = _expected(points, variant)
     mask = np.ones(subject.arguments.size, bool)
     if variant.differentiated is not None:
         mask[:] = False
         for k in variant.differentiated:
             mask[subject.arguments.leaves[k].part] = True
     with np.errstate(all="ignore"):
-        size = np.where(np.isfinite(expected), np.abs(expected), 0)
+        expected, size = _plain(subject, variant, engine, rows)
         scale = size.max(axis=1, keepdims=True, initial=0)
         tolerance = 4 * subject.relative_floor * size + 4 * subject.absolute_floor * scale
         bad = differs(seen, expected, tolerance) & mask
         if bad.any():
-            noise = subject.rng.choice([-1.0, 1.0], (3, *x.shape))
-            for sample in noise:
-                near = run_rows(
-                    subject.rule.pull, x * (1 + 4 * subject.eps * sample), integers, gammas
-                )[1]
-                change = np.abs(near - expected)
+            x, *others = rows
+            for sample in subject.rng.choice([-1.0, 1.0], (3, *x.shape)):
+                moved = (x * (1 + 4 * subject.eps * sample), *others)
+                change = np.abs(_plain(subject, variant, engine, moved)[0] - expected)
                 tolerance += 30 * np.where(np.isfinite(change), change, 0)
             bad = differs(seen, expected, tolerance) & mask
     if not bad.any():
@@ -145,7 +189,19 @@ def _compare(subject: Subject, points: Points, variant: Variant, seen: np.ndarra
     i, k = np.unravel_index(
         np.argmax(np.where(bad, np.abs(np.nan_to_num(seen - expected)), -1)), bad.shape
     )
-    return variant.name, element_of(subject.arguments, int(k), seen[i], expected[i], variant.name)
+    return element_of(subject.arguments, int(k), seen[i], expected[i], variant.name)
+
+
+def _plain(
+    subject: Subject, variant: Variant, engine: Engine, rows: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """The gradients of a plain loop over the rows, and their size before any are summed."""
+    gradients = np.array(run_rows(engine.pull, *rows)[1])
+    size = np.where(np.isfinite(gradients), np.abs(gradients), 0)
+    for k in variant.summed:
+        part = subject.arguments.leaves[k].part
+        gradients[:, part], size[:, part] = gradients[:, part].sum(0), size[:, part].sum(0)
+    return gradients, size
 
 
 def _determinism(subject: Subject, points: Points) -> tuple[Check, np.ndarray | None]:

@@ -20,8 +20,10 @@ GROUPS = 5
 class Variant:
     """One transformation: what it computes, and the rows of plain gradients it must equal.
 
-    `varying` are the leaves that differ from row to row, `differentiated` those whose gradient
-    it computes (None: all), `output` the one output that it uses.
+    `varying` are the leaves that differ from row to row (None: all), `integers` whether the
+    integer arguments do; `summed` the leaves whose gradient is the sum of the rows;
+    `differentiated` those whose gradient it computes (None: all), `output` the one output that it
+    uses.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Variant:
     varying: tuple[int, ...] | None = None
     differentiated: tuple[int, ...] | None = None
     output: int | None = None
+    summed: tuple[int, ...] = ()
+    integers: bool = False
 
 
 class Points:

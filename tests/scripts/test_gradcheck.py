@@ -50,3 +50,9 @@ def test_exit_code_of_a_bad_command():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+def test_program_checks_under_shard_map():
+    command = [sys.executable, "-m", "scripts.gradcheck", "jaxfn:relu", "f32[3]", "--order", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "under shard_map on two devices" in done.stdout

@@ -46,6 +46,14 @@ def test_worst_element_is_named():
     assert report.cause == "elements"
 
 
+def test_one_element_of_a_hundred_thousand_zeroed():
+    rule = ruled(jnp.sin, lambda x, g: ((g * jnp.cos(x)).at[77_777].set(0),))
+    x = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    report = gradcheck(rule, (x,), order=1, raise_exception=False)
+    assert report.verdict == "fail"
+    assert "in 1 of 100000 elements: [77777]" in report.diagnosis
+
+
 def test_power_is_stated_and_small():
     report = gradcheck(right_sine, (X,))
     for name in ("autodiff", "differences", "linearity", "primal"):

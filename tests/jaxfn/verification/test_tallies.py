@@ -67,6 +67,14 @@ def test_every_cause_but_other_has_a_pattern():
     assert set(tallies.DIAGNOSES) == set(bodies.CAUSES) - {"other"}
 
 
+def test_what_one_tool_catches_and_another_misses():
+    wrong, correct = CASES["cosine_without_its_minus"], CASES["relu_half_at_zero"]
+    caught, passed = tallies.Outcome(tallies.CAUGHT), tallies.Outcome(tallies.PASSED)
+    results = {"a": {wrong: caught, correct: caught}, "b": {wrong: passed, correct: passed}}
+    assert tallies.missed(results, "b", "a") == ["cosine_without_its_minus"]
+    assert tallies.missed(results, "a", "b") == []
+
+
 @pytest.mark.skipif(not hasattr(jaxfn, "gradcheck"), reason="jaxfn.gradcheck is not there")
 def test_jaxfn_gradcheck_is_a_tool():
     names = "cosine_without_its_minus", "relu_half_at_zero"

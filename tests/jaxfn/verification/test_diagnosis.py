@@ -1,0 +1,124 @@
+"""Each kind of error is named for what it is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxfn.verification import gradcheck
+
+
+def normal(*shape):
+    return np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
+
+
+def ruled(fun, backward, recursive=False):
+    op = jax.custom_vjp(fun)
+    inner = op if recursive else fun
+    op.defvjp(lambda *args: (inner(*args), args), lambda args, g: backward(*args, g))
+    return op
+
+
+def bisect(c):
+    def step(_, ends):
+        middle = (ends[0] + ends[1]) / 2
+        above = middle**3 + middle > c
+        return jnp.where(above, ends[0], middle), jnp.where(above, middle, ends[1])
+
+    low, high = lax.fori_loop(0, 60, step, (jnp.full_like(c, -9), jnp.full_like(c, 9)))
+    return (low + high) / 2
+
+
+def two(x):
+    return jnp.sin(x), jnp.exp(x)
+
+
+X, SQUARE = normal(5), normal(3, 3)
+
+CASES = {
+    "not transposed": (
+        ruled(lambda x: SQUARE @ x, lambda x, g: (SQUARE @ g,)),
+        (normal(3),),
+        "transposed",
+        "not through its transpose (adjoint)",
+    ),
+    "not reversed": (
+        ruled(lambda x: jnp.cumsum(x), lambda x, g: (jnp.cumsum(g),)),
+        (X,),
+        "transposed",
+        "not transposed or reversed",
+    ),
+    "another order": (
+        ruled(lambda x: x.reshape(-1) ** 2, lambda x, g: (2 * (x.ravel() * g).reshape(3, 2).T,)),
+        (normal(2, 3),),
+        "elements",
+        "are in another order",
+    ),
+    "sign of a difference": (
+        ruled(lambda x, y: jnp.sin(x - y), lambda x, y, g: (g * jnp.cos(x - y),) * 2),
+        (X, X + 1),
+        "sign",
+        "wrong sign: -1 times the expected gradient of args[1]",
+    ),
+    "exchanged": (
+        ruled(lambda x, y: x * y, lambda x, y, g: (g * x, g * y)),
+        (X, X + 1),
+        "exchanged",
+        "the gradients of args[0] and args[1] are exchanged",
+    ),
+    "exchanged outputs": (
+        ruled(two, lambda x, g: (g[1] * jnp.cos(x) + g[0] * jnp.exp(x),)),
+        (X,),
+        "exchanged",
+        "the cotangents of outputs 0 and 1 are exchanged",
+    ),
+    "ignored output": (
+        ruled(two, lambda x, g: (g[0] * jnp.cos(x),)),
+        (X,),
+        "dropped-term",
+        "the cotangent of output 1 is ignored",
+    ),
+    "sign of one output": (
+        ruled(two, lambda x, g: (g[0] * jnp.cos(x) - g[1] * jnp.exp(x),)),
+        (X,),
+        "sign",
+        "that comes from output 1",
+    ),
+    "factor of the arguments": (
+        ruled(lambda x: jnp.sqrt(jnp.sum(x**2)), lambda x, g: (g * x,)),
+        (X,),
+        "scale",
+        "a factor that depends on the arguments is missing or wrong",
+    ),
+    "conjugate": (
+        ruled(jnp.conj, lambda z, g: (g,)),
+        ((X + 1j * X[::-1]).astype(np.complex64),),
+        "conjugate",
+        "the conjugate of the expected gradient",
+    ),
+    "sign where autodiff is zero": (
+        ruled(bisect, lambda c, g: (-g / (3 * bisect(c) ** 2 + 1),), recursive=True),
+        (X,),
+        "sign",
+        "-1 times the slope of the function's values",
+    ),
+    "elements that integers choose": (
+        ruled(
+            lambda table, i: table[i] ** 2,
+            lambda table, i, g: (jnp.zeros_like(table).at[i[1:]].add(2 * (table[i] * g)[1:]), None),
+        ),
+        (normal(6, 2), np.array([4, 1, 2])),
+        "elements",
+        "in 2 of 12 elements: [4, 0], [4, 1]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cause(name):
+    fun, args, cause, said = CASES[name]
+    report = gradcheck(fun, args, order=1, raise_exception=False)
+    assert report.verdict == "fail"
+    assert said in report.diagnosis
+    assert report.cause == cause

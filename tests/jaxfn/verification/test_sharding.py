@@ -1,0 +1,126 @@
+"""`gradcheck` under `shard_map`, on the two host devices that the tests have."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxfn
+from jaxfn.verification import gradcheck
+
+
+def normal(*shape):
+    return np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
+
+
+def ruled(fun, backward):
+    op = jax.custom_vjp(fun)
+    op.defvjp(lambda *args: (fun(*args), args), lambda args, g: backward(*args, g))
+    return op
+
+
+X, W = normal(3, 4), normal(4, 2)
+
+
+def varies(x):
+    """Whether an array may differ between the devices of a `shard_map`, as its type says."""
+    return "{V" in str(jax.typeof(x))
+
+
+def mapped_axes(x):
+    return ("devices",) if varies(x) else ()
+
+
+def averaged(x, w, g):
+    """The rule of a product that is right on one device, with a mean over several for a sum."""
+    dx, dw = g @ w.T, x.T @ g
+    axes = mapped_axes(g)
+    dx = dx if varies(x) or not axes else jax.lax.pmean(dx, axes)
+    dw = dw if varies(w) or not axes else jax.lax.pmean(dw, axes)
+    return dx, dw
+
+
+def summed(x, w, g):
+    dx, dw = g @ w.T, x.T @ g
+    axes = mapped_axes(g)
+    dx = dx if varies(x) or not axes else jax.lax.psum(dx, axes)
+    dw = dw if varies(w) or not axes else jax.lax.psum(dw, axes)
+    return dx, dw
+
+
+def forgetful(x, w, g):
+    return g @ w.T, x.T @ g
+
+
+def helpless(x, w, g):
+    if mapped_axes(g) or not jax.sharding.get_abstract_mesh().empty:
+        raise NotImplementedError("one device only")
+    return g @ w.T, x.T @ g
+
+
+@pytest.mark.parametrize(
+    ("fun", "args"),
+    [
+        (jaxfn.linear, (X, W)),
+        (jaxfn.relu, (X,)),
+        (ruled(jnp.matmul, summed), (X, W)),
+        (lambda table, i: table[i], (X, np.array([2, 0]))),
+        (lambda x, y: (jnp.sin(x), {"y": jnp.cos(y)}), (X, W)),
+        (lambda z: z**2, ((X[:, :2] + 1j * X[:, 2:]).astype(np.complex64),)),
+    ],
+    ids=["linear", "relu", "product with psum", "table", "outputs of one argument", "complex"],
+)
+def test_right_rules_pass(fun, args):
+    report = gradcheck(fun, args, order=1)
+    assert report.verdict == "pass"
+    check = report.check("transformations")
+    assert "shard_map on two devices" in check.shows
+    assert check.detail == ""
+    assert not any("shard_map" in note for note in report.notes)
+
+
+def test_wrong_under_shard_map_only():
+    report = gradcheck(ruled(jnp.matmul, averaged), (X, W), raise_exception=False)
+    assert [check.name for check in report.checks if check.verdict == "fail"] == ["transformations"]
+    assert report.cause == "shard_map"
+    where = "with args[0] sharded, args[1] sharded"
+    assert report.diagnosis == f"right on one device, wrong under shard_map ({where})"
+    worst = report.check("transformations").worst
+    assert worst is not None
+    assert worst.rule == pytest.approx(worst.reference / 2)
+
+
+def test_right_but_refused_is_a_note():
+    report = gradcheck(ruled(jnp.matmul, forgetful), (X, W), order=1)
+    assert report.verdict == "pass"
+    (note,) = (note for note in report.notes if "shard_map" in note)
+    assert "refuses the rule" in note
+    assert "with args[0] sharded, args[1] sharded: ValueError" in note
+
+
+def test_raising_there_alone_fails():
+    report = gradcheck(ruled(jnp.matmul, helpless), (X, W), order=1, raise_exception=False)
+    assert report.cause == "shard_map"
+    assert "NotImplementedError: one device only" in report.diagnosis
+
+
+def test_function_that_raises_there_is_left_out():
+    def last_sum(x):
+        return jax.lax.scan(lambda total, row: (total + row, None), jnp.zeros(4), x)[0]
+
+    report = gradcheck(ruled(last_sum, lambda x, g: (jnp.broadcast_to(g, x.shape),)), (X,), order=1)
+    detail = report.check("transformations").detail
+    assert "shard_map with every argument sharded skipped because TypeError: scan body" in detail
+
+
+def test_one_device_is_said():
+    program = (
+        "import jax.numpy as jnp; from jaxfn.verification import gradcheck; "
+        "check = gradcheck(jnp.sin, (jnp.ones(2),), order=1).check('transformations'); "
+        "print(check.does_not_show, '/', check.detail)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "only one / shard_map was not run: there is one device" in done.stdout, done.stderr
