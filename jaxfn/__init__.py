@@ -11,6 +11,7 @@ from jaxfn.functional import conv2d as conv2d
 from jaxfn.functional import linear as linear
 from jaxfn.functional import max_pool2d as max_pool2d
 from jaxfn.functional import relu as relu
+from jaxfn.functional import relu_max_pool2d as relu_max_pool2d
 
 if TYPE_CHECKING:
     from jaxfn.comparison import Comparison as Comparison

@@ -64,8 +64,8 @@ class LeNet(nnx.Module):
         self.fc3 = linear(84, 10)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        h = jaxfn.max_pool2d(jaxfn.relu(self.conv1(x)))
-        h = jaxfn.max_pool2d(jaxfn.relu(self.conv2(h)))
+        h = jaxfn.relu_max_pool2d(self.conv1(x))
+        h = jaxfn.relu_max_pool2d(self.conv2(h))
         h = h.reshape(h.shape[0], math.prod(h.shape[1:]))
         h = jaxfn.relu(self.fc1(h))
         h = jaxfn.relu(self.fc2(h))

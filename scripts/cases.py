@@ -104,6 +104,17 @@ def max_pool2d_reference(
     return jnp.take_along_axis(windows, first, axis=3)[:, :, :, 0]
 
 
+def relu_max_pool2d_reference(
+    x: jax.Array,
+    *,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+) -> jax.Array:
+    """max(0, the maximum of each window)."""
+    return relu_reference(max_pool2d_reference(x, window=window, stride=stride, pads=pads))
+
+
 def _windows(
     x: jax.Array,
     window: tuple[int, ...],
@@ -210,6 +221,14 @@ CASES: dict[str, Case] = {
             _partial(max_pool2d_reference, window=(3, 2), stride=(2, 1), pads=((1, 2), (0, 1))),
             ((2, 6, 5, 3), True),
             kinks=_POOL_KINK,
+            timed_shapes=_TIMED_POOL,
+        ),
+        _case(
+            "relu_max_pool2d",
+            jaxfn.relu_max_pool2d,
+            _partial(relu_max_pool2d_reference, window=(2, 2), stride=(2, 2)),
+            ((2, 6, 5, 3), True),
+            kinks=_POOL_KINK + "; at a maximum of 0 the derivative is 0",
             timed_shapes=_TIMED_POOL,
         ),
     )

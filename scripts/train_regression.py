@@ -106,8 +106,8 @@ def train(
       The parameters after the last step, and the losses `[steps]`, each before its step.
     """
 
-    # The loop carries the weights as [out, in]: their gradient is then ȳᵀx, with the long rows of x,
-    # which takes a CPU less time than xᵀȳ.
+    # The loop carries the weights as [out, in]: their gradient is then ȳᵀx, with the long rows of
+    # x, which takes a CPU less time than xᵀȳ.
     def loss_fn(transposed: Params) -> jax.Array:
         params = jax.tree.map(jnp.transpose, transposed)
         return jnp.sum(jnp.square(nnx.merge(graphdef, params)(x) - y))

@@ -7,7 +7,9 @@ where the two passes are compiled apart, residuals are buffers.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +56,41 @@ def programs(flat: Flat, problem: Problem, length: int) -> dict[str, tuple[Calla
     }
 
 
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True)
+class Pullback:
+    """A pullback as a tree of the arrays that it keeps: those without elements, which take no
+    memory, are left out, and made anew when it is called."""
+
+    kept: list[jax.Array]
+    types: tuple[Any, ...]  # of all arrays
+    structure: Any
+
+    @classmethod
+    def of(cls, vjp: Callable[..., Any]) -> Pullback:
+        """The same for a pullback as `jax.vjp` gives it."""
+        leaves, structure = jax.tree.flatten(vjp)
+        types = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        return cls([leaf for leaf in leaves if leaf.size], types, structure)
+
+    def __call__(self, cotangents: Any) -> Any:
+        kept = iter(self.kept)
+        leaves = [
+            next(kept) if math.prod(shape) else jnp.zeros(shape, dtype)
+            for shape, dtype in self.types
+        ]
+        return self.structure.unflatten(leaves)(cotangents)
+
+    def tree_flatten(self) -> tuple[Any, Any]:
+        """The arrays, and what is no array."""
+        return self.kept, (self.types, self.structure)
+
+    @classmethod
+    def tree_unflatten(cls, static: Any, kept: Any) -> Pullback:
+        """The inverse of `tree_flatten`."""
+        return cls(list(kept), *static)
+
+
 def backward(vjp: Any, cotangents: Arrays) -> Any:
     """The program `BACKWARD`: the gradients, from the pullback that `FORWARD` returns last."""
     (gradients,) = vjp(list(cotangents))
@@ -69,7 +106,7 @@ def both(flat: Flat, primals: Arrays, others: Arrays, cotangents: Arrays) -> Any
 def forward(flat: Flat, primals: Arrays, others: Arrays) -> Any:
     """The program `FORWARD`: results, those that cannot be differentiated, the pullback."""
     outputs, vjp, rest = jax.vjp(lambda p: flat(p, others), list(primals), has_aux=True)
-    return outputs, rest, vjp
+    return outputs, rest, Pullback.of(vjp)
 
 
 def _steps(flat: Flat, length: int, primals: Arrays, others: Arrays, cotangents: Arrays) -> Any:

@@ -77,12 +77,12 @@ _NEGATIVE, _ZERO, _POSITIVE = np.arange(3, dtype=np.uint8)
 
 def _relu_fwd(x: jax.Array, grad_at_zero: float) -> tuple[jax.Array, jax.Array]:
     if grad_at_zero == 0:
-        slope = _is_positive_or_nan(x)
+        slope = is_positive_or_nan(x)
     elif grad_at_zero == 1:
         slope = ~_is_negative(x)
     else:
         slope = jnp.where(_is_negative(x), _NEGATIVE, _ZERO)
-        slope = jnp.where(_is_positive_or_nan(x), _POSITIVE, slope)
+        slope = jnp.where(is_positive_or_nan(x), _POSITIVE, slope)
     return _relu_impl(x, grad_at_zero), slope
 
 
@@ -106,7 +106,8 @@ _relu.defvjp(_relu_fwd, _relu_bwd)
 # comparison of floats of it again.)
 
 
-def _is_positive_or_nan(x: jax.Array) -> jax.Array:
+def is_positive_or_nan(x: jax.Array) -> jax.Array:
+    """x > 0 or nan, where relu passes the gradient on."""
     return (_bits(x) > 0) | jnp.isnan(x)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +11,7 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxfn.functional._checks import REAL_OR_COMPLEX, as_array, check_rank
+from jaxfn.functional._rules import Saved, accumulator, expand, save, transpose
 
 
 def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
@@ -77,46 +75,20 @@ def _linear(x: jax.Array, weight: jax.Array, bias: jax.Array | None) -> jax.Arra
 
 def _linear_impl(x: jax.Array, weight: jax.Array, bias: jax.Array | None) -> jax.Array:
     dtype = jnp.result_type(*(a for a in (x, weight, bias) if a is not None))
-    y = _dot(x, weight, _accumulator(dtype))
+    y = _dot(x, weight, accumulator(dtype))
     if bias is not None:
-        y = y + _expand(bias, y)
+        y = y + expand(bias, y)
     return y.astype(dtype)
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["x", "weight"],
-    meta_fields=["x_type", "weight_type", "bias_type"],
-)
-@dataclasses.dataclass(frozen=True)
-class _Saved:
-    """What the backward pass needs: values that are factors of another input's gradient, and the
-    types (shape, dtype, sharding: no memory) of the inputs that need a gradient."""
-
-    x: Any  # jax.Array, or None
-    weight: Any  # likewise
-    x_type: Any
-    weight_type: Any
-    bias_type: Any
 
 
 def _linear_fwd(
     x: CustomVJPPrimal, weight: CustomVJPPrimal, bias: CustomVJPPrimal | None
-) -> tuple[jax.Array, _Saved]:
-    def type_if_needed(primal: CustomVJPPrimal | None) -> Any:
-        return jax.typeof(primal.value) if primal is not None and primal.perturbed else None
-
-    saved = _Saved(
-        x=x.value if weight.perturbed else None,
-        weight=weight.value if x.perturbed else None,
-        x_type=type_if_needed(x),
-        weight_type=type_if_needed(weight),
-        bias_type=type_if_needed(bias),
-    )
-    return _linear_impl(x.value, weight.value, None if bias is None else bias.value), saved
+) -> tuple[jax.Array, Saved]:
+    bias_value = None if bias is None else bias.value
+    return _linear_impl(x.value, weight.value, bias_value), save(x, weight, bias)
 
 
-def _linear_bwd(saved: _Saved, y_bar: jax.Array | SymbolicZero) -> tuple[Any, Any, Any]:
+def _linear_bwd(saved: Saved, y_bar: jax.Array | SymbolicZero) -> tuple[Any, Any, Any]:
     # y = x·W + 1·b is linear in each of x, W and b alone, so each gradient is the transpose of one
     # term applied to ȳ:
     #   x̄ = ȳ Wᵀ,   W̄ = xᵀ ȳ (summed over the leading dimensions),   b̄ = Σ ȳ.
@@ -126,11 +98,12 @@ def _linear_bwd(saved: _Saved, y_bar: jax.Array | SymbolicZero) -> tuple[Any, An
     if isinstance(y_bar, SymbolicZero):
         return None, None, None
     dtype = y_bar.dtype
-    wide = y_bar.astype(_accumulator(dtype))
-    x_bar = _transpose(lambda x: _dot(x, saved.weight, dtype), saved.x_type, y_bar)
-    weight_bar = _transpose(lambda w: _dot(saved.x, w, dtype), saved.weight_type, y_bar)
+    wide = y_bar.astype(accumulator(dtype))
+    (x, weight), (x_type, weight_type, bias_type) = saved.factors, saved.needed_types
+    x_bar = transpose(lambda x: _dot(x, weight, dtype), x_type, y_bar)
+    weight_bar = transpose(lambda w: _dot(x, w, dtype), weight_type, y_bar)
     ones = jnp.ones_like(wide)  # sharded as ȳ, which a plain broadcast of b would not be
-    bias_bar = _transpose(lambda b: ones * _expand(b, ones), saved.bias_type, wide)
+    bias_bar = transpose(lambda b: ones * expand(b, ones), bias_type, wide)
     return x_bar, weight_bar, bias_bar
 
 
@@ -147,20 +120,3 @@ def _dot(x: jax.Array, weight: jax.Array, dtype: DTypeLike) -> jax.Array:
     return lax.dot_general(
         x.astype(common), weight.astype(common), dimension_numbers, preferred_element_type=dtype
     )
-
-
-def _expand(bias: jax.Array, like: jax.Array) -> jax.Array:
-    return jnp.broadcast_to(bias.astype(like.dtype), like.shape)
-
-
-def _transpose(term: Callable, input_type: Any, y_bar: jax.Array) -> jax.Array | None:
-    """The transpose of the linear `term` at ȳ, or None if the input needs no gradient."""
-    if input_type is None:
-        return None
-    (gradient,) = jax.linear_transpose(term, input_type)(y_bar)
-    return gradient
-
-
-def _accumulator(dtype: DTypeLike) -> DTypeLike:
-    """The dtype in which sums of terms of `dtype` are taken."""
-    return jnp.promote_types(dtype, jnp.float32)

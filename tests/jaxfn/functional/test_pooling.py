@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxfn
-from scripts.cases import max_pool2d_reference
+from scripts.cases import max_pool2d_reference, relu_max_pool2d_reference
 from tests.jaxfn.functional.oracles import assert_close, cotangent, value_and_gradients
 
 
@@ -25,17 +25,29 @@ def pools(draw):
 
 
 @settings(deadline=None, max_examples=12)
-@given(pool=pools(), size=st.tuples(st.integers(3, 6), st.integers(3, 6)), seed=st.integers(0, 9))
-def test_any_window_stride_and_padding_ties_included(pool, size, seed):
+@given(
+    operation=st.sampled_from(
+        [
+            (jaxfn.max_pool2d, max_pool2d_reference),
+            (jaxfn.relu_max_pool2d, relu_max_pool2d_reference),
+        ]
+    ),
+    pool=pools(),
+    shape=st.tuples(
+        st.integers(1, 4), st.integers(3, 6), st.integers(3, 6), st.sampled_from([2, 17])
+    ),
+    seed=st.integers(0, 9),
+)
+def test_any_window_stride_and_padding_ties_included(operation, pool, shape, seed):
     window, stride, pads = pool
     # Three values on some thirty places: nearly every window holds a tie.
-    x = jnp.asarray(np.random.RandomState(seed).randint(3, size=(2, *size, 2)), "float32")
+    x = jnp.asarray(np.random.RandomState(seed).randint(-1, 2, size=shape), "float32")
 
     def ours(x):
-        return jaxfn.max_pool2d(x, window, stride=stride, padding=pads)
+        return operation[0](x, window, stride=stride, padding=pads)
 
     def reference(x):
-        return max_pool2d_reference(x, window=window, stride=stride, pads=pads)
+        return operation[1](x, window=window, stride=stride, pads=pads)
 
     y_bar = cotangent(jax.eval_shape(ours, x))
     actual = jax.jit(lambda x: value_and_gradients(ours, [x], y_bar))(x)
@@ -64,6 +76,64 @@ def test_negative_images_are_not_raised_to_the_padding():
     x = -jnp.ones((1, 2, 2, 1))
     chex.assert_trees_all_equal(
         jaxfn.max_pool2d(x, 2, stride=1, padding=1), -jnp.ones((1, 3, 3, 1))
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 20], ids=["batch last", "channels last"])
+def test_a_nan_is_the_maximum_and_the_last_one_has_the_gradient(channels):
+    window = jnp.array([[jnp.nan, 1, 5, 2], [jnp.nan, 7, jnp.inf, jnp.nan]])
+    x = jnp.broadcast_to(window[None, :, :, None], (1, 2, 4, channels))
+    for operation in (jaxfn.max_pool2d, jaxfn.relu_max_pool2d):
+        y, vjp = jax.vjp(operation, x)
+        assert jnp.isnan(y).all()
+        expected = jnp.array([[0.0, 0, 0, 0], [1, 0, 0, 1]])
+        (gradient,) = vjp(jnp.ones_like(y))
+        np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
+
+
+def test_infinities():
+    # A window of -inf alone: its gradient stays on the image, not on the padding before it.
+    x = jnp.full((1, 2, 2, 1), -jnp.inf)
+    y, vjp = jax.vjp(lambda x: jaxfn.max_pool2d(x, 2, stride=1, padding=1), x)
+    assert (y == -jnp.inf).all()
+    assert vjp(jnp.ones_like(y))[0].sum() == 9
+    clipped, vjp = jax.vjp(jaxfn.relu_max_pool2d, x)
+    assert (clipped.item(), vjp(jnp.ones_like(clipped))[0].sum()) == (0, 0)
+
+
+@pytest.mark.parametrize("operation", [jaxfn.max_pool2d, jaxfn.relu_max_pool2d])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_kept_is_one_byte_per_pooled_element(operation, dtype):
+    x = jnp.ones((8, 30, 30, 6), dtype)
+    _, vjp = jax.vjp(operation, x)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) == 8 * 15 * 15 * 6
+
+
+def test_relu_max_pool2d_is_max_pool2d_of_relu():
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((4, 9, 8, 3)), "float32")
+    y_bar = cotangent(jax.eval_shape(jaxfn.max_pool2d, x))
+    fused = value_and_gradients(jaxfn.relu_max_pool2d, [x], y_bar)
+    for apart in (
+        lambda x: jaxfn.max_pool2d(jaxfn.relu(x)),
+        lambda x: jaxfn.relu(jaxfn.max_pool2d(x)),
+    ):
+        chex.assert_trees_all_equal(fused, value_and_gradients(apart, [x], y_bar))
+
+
+@pytest.mark.parametrize(
+    ("operation", "reference"),
+    [
+        (jaxfn.max_pool2d, max_pool2d_reference),
+        (jaxfn.relu_max_pool2d, relu_max_pool2d_reference),
+    ],
+)
+def test_a_window_of_many_positions(operation, reference):
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((2, 12, 11, 2)), "float32")
+    y_bar = jnp.ones((2, 4, 3, 2))
+    assert_close(
+        value_and_gradients(lambda x: operation(x, 9, stride=1), [x], y_bar),
+        value_and_gradients(lambda x: reference(x, window=(9, 9), stride=(1, 1)), [x], y_bar),
+        1e-6,
     )
 
 

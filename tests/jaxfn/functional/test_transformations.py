@@ -243,3 +243,27 @@ def test_explicit_sharding(name: str, axis: str):
     for gradient, primal in zip(actual, placed, strict=True):
         assert gradient.sharding.is_equivalent_to(primal.sharding, primal.ndim)
     assert_close(actual, exact[1:], FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("operation", "args"),
+    [
+        (jaxfn.linear, (np.ones((2, 3)), np.ones((3, 4)), np.ones(4))),
+        (jaxfn.conv2d, (np.ones((1, 4, 4, 1)), np.ones((2, 2, 1, 3)), np.ones(3))),
+    ],
+)
+def test_one_jitted_operation_differentiated_for_different_inputs(operation, args):
+    """JAX traces it once, and runs its forward rule for each set of inputs before any backward
+    rule."""
+    x, weight, bias = (jnp.asarray(a, "float32") for a in args)
+    jitted = jax.jit(operation)
+
+    def twice(operation, x, weight, bias):
+        fixed = operation(jax.lax.stop_gradient(x), weight, bias)
+        return (operation(x, weight, bias) * fixed + operation(x, 2 * weight, 1.0 * bias)).sum()
+
+    actual = jax.grad(lambda *a: twice(jitted, *a), (0, 1, 2))(x, weight, bias)
+    expected = jax.grad(lambda *a: twice(jaxfn.autodiff(operation), *a), (0, 1, 2))(x, weight, bias)
+    assert_close(actual, expected, FLOAT32)
+    only_bias = jax.grad(lambda b: (jitted(x, weight, b) * jitted(x, weight, 2 * bias)).sum())(bias)
+    chex.assert_trees_all_equal(only_bias, jitted(x, weight, 2 * bias).sum((*range(x.ndim - 1),)))

@@ -1,0 +1,107 @@
+"""Images with the batch last, `[C, H, W, N]`: how a CPU computes on images of few channels.
+
+With 1, 6 or 16 channels last, as in `[N, H, W, C]`, a vector register is mostly empty; with the
+batch last it is full. An operation transposes at its edges, and within one `jit` the compiler
+cancels its transposes with those of the operations beside it. The height and width are the
+dimensions 1 and 2 in both layouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxfn.functional._checks import Pads, Pair
+
+# With more channels than a register holds numbers (16 of float32), `jax.lax` fills it as well.
+_MOST_CHANNELS = 16
+
+# A window of more positions is left to `jax.lax`: each one is an operation of its own here.
+MOST_POSITIONS = 64
+
+
+def by_platform(
+    batch_last: Callable[..., Any],
+    channels_last: Callable[..., Any],
+    *arrays: jax.Array,
+    channels: int,
+    positions: int,
+) -> Any:
+    """The one of two equal functions of `arrays` that is faster where the program will run.
+
+    Args:
+      batch_last: for a CPU.
+      channels_last: for everything else, and where it is faster on a CPU, too.
+      arrays: what both take, images first.
+      channels: the greatest number of channels of an image that takes part.
+      positions: how many there are in the window or kernel.
+    """
+    pays = (
+        channels <= _MOST_CHANNELS
+        and positions <= MOST_POSITIONS
+        and not any(a.dtype.name in ("float16", "bfloat16") for a in arrays)
+        # Sizes known only at run time, and arrays that JAX is to keep sharded, are left to it.
+        and all(isinstance(size, int) for a in arrays for size in a.shape)
+        and arrays[0].size > 0
+        and all(axis is None for a in arrays for axis in jax.typeof(a).sharding.spec)
+    )
+    if not pays:
+        return channels_last(*arrays)
+    return lax.platform_dependent(*arrays, cpu=batch_last, default=channels_last)
+
+
+def to_batch_last(x: jax.Array) -> jax.Array:
+    """`[N, H, W, C]` → `[C, H, W, N]`."""
+    return jnp.transpose(x, (3, 1, 2, 0))
+
+
+def to_batch_first(x: jax.Array) -> jax.Array:
+    """`[C, H, W, N]` → `[N, H, W, C]`."""
+    return jnp.transpose(x, (3, 1, 2, 0))
+
+
+def image_batch_last(x: jax.Array) -> jax.Array:
+    """`to_batch_last`, stored, of an image that no other operation leaves with the batch last."""
+    # A concatenation is stored as it is written, where the compiler would leave a transpose to
+    # each reader; and the rows of a few dozen images at a time stay in the cache.
+    pieces = np.array_split(np.arange(x.shape[0]), min(8, max(2, x.shape[0] // 32)))
+    x = lax.concatenate([to_batch_last(x[p[0] : p[-1] + 1]) for p in pieces if p.size], 3)
+    return stored(x)[0]
+
+
+def stored(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """The arrays, of which the first is floating, each computed once: left to itself the compiler
+    computes an array again wherever it is read."""
+    if jax.__version_info__ >= (0, 11):
+        return lax.optimization_barrier(arrays)
+    # XLA up to that of jax 0.10 drops the barrier before it decides what to compute again. It does
+    # not look into a conditional, though both of its branches return the same; JAX does, unless
+    # they are written differently.
+    first = arrays[0][0, 0, 0, 0]
+    return lax.cond(first == first, lambda *a: a, lambda *a: tuple(x * 1 for x in a), *arrays)
+
+
+def correlate(x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads) -> jax.Array:
+    """The convolution `[in, H, W, N]`, `[h, w, in, out]` → `[out, H', W', N]`, as one matrix
+    product of the kernel with what each of its positions sees."""
+    (height, width), (out,) = kernel.shape[:2], kernel.shape[3:]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
+    views = [view(x, (h, w), (height, width), strides) for h in range(height) for w in range(width)]
+    seen = lax.concatenate(views, 0)
+    y = lax.dot_general(
+        kernel.reshape(-1, out), seen.reshape(seen.shape[0], -1), (((0,), (0,)), ((), ()))
+    )
+    return y.reshape(out, *seen.shape[1:])
+
+
+def view(x: jax.Array, position: Pair, window: Pair, strides: Pair) -> jax.Array:
+    """What one position of a window sees of x, padded already, as the window moves."""
+    count = [(x.shape[1 + d] - window[d]) // strides[d] + 1 for d in (0, 1)]
+    start = [0, *position, 0]
+    end = [position[d] + (count[d] - 1) * strides[d] + 1 for d in (0, 1)]
+    return lax.slice(x, start, [x.shape[0], *end, x.shape[3]], [1, *strides, 1])

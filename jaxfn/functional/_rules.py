@@ -1,0 +1,84 @@
+"""What the rules of operations that are linear in each input share."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import CustomVJPPrimal
+from jax.typing import DTypeLike
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["factors", "marker"],
+    meta_fields=["types"],
+)
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """What the backward rule of a product x·w + b needs.
+
+    A jitted function that is called twice is one jaxpr, and its two calls may need gradients of
+    different inputs. JAX then remembers the structure of what was saved last for both, so it is
+    the same each time: what is not needed is an array without elements, and the shape of another
+    one says which gradients are needed.
+
+    Attributes:
+      factors: x if w needs a gradient, w if x does.
+      marker: `[0, x, w, b]`, with 1 for each input that needs a gradient.
+      types: of x, w and b: shape, dtype and sharding, no memory.
+    """
+
+    factors: tuple[jax.Array, jax.Array]
+    marker: jax.Array
+    types: tuple[Any, Any, Any]
+
+    @property
+    def needed_types(self) -> tuple[Any, Any, Any]:
+        """The types, with None for an input that needs no gradient."""
+        x, w, b = (
+            kind if needed else None
+            for kind, needed in zip(self.types, self.marker.shape[1:], strict=True)
+        )
+        return x, w, b
+
+
+def save(x: CustomVJPPrimal, w: CustomVJPPrimal, b: CustomVJPPrimal | None) -> Saved:
+    """What the forward rule saves, and nothing for a gradient that is not needed."""
+
+    def factor(of: CustomVJPPrimal, for_gradient_of: CustomVJPPrimal) -> jax.Array:
+        return of.value if for_gradient_of.perturbed else jnp.zeros(0, of.value.dtype)
+
+    needed = [p is not None and bool(p.perturbed) for p in (x, w, b)]
+    return Saved(
+        factors=(factor(x, w), factor(w, x)),
+        marker=jnp.zeros((0, *map(int, needed)), bool),
+        types=(jax.typeof(x.value), jax.typeof(w.value), b if b is None else jax.typeof(b.value)),
+    )
+
+
+def transpose(term: Callable, input_type: Any, y_bar: jax.Array) -> Any:
+    """The transpose of the linear `term` at ȳ, or None if the input needs no gradient."""
+    if input_type is None:
+        return None
+    if jax.sharding.get_abstract_mesh().manual_axes:
+        # Inside `shard_map` ȳ may differ between devices where this term does not.
+        ones = jnp.ones_like(y_bar)
+        (gradient,) = jax.linear_transpose(lambda x: term(x) * ones, input_type)(y_bar)
+    else:
+        (gradient,) = jax.linear_transpose(term, input_type)(y_bar)
+    return gradient
+
+
+def expand(bias: jax.Array, like: jax.Array) -> jax.Array:
+    """The bias at every place of `like`, whose last dimension is its own."""
+    return jnp.broadcast_to(bias.astype(like.dtype), like.shape)
+
+
+def accumulator(dtype: DTypeLike) -> DTypeLike:
+    """The dtype in which sums of terms of `dtype` are taken."""
+    return jnp.promote_types(dtype, jnp.float32)
