@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from jaxfn.autodiff import CustomRule as CustomRule
 from jaxfn.autodiff import autodiff as autodiff
 from jaxfn.autodiff import custom_rules as custom_rules
+from jaxfn.function import Function as Function
+from jaxfn.function import function as function
 from jaxfn.functional import conv2d as conv2d
 from jaxfn.functional import linear as linear
 from jaxfn.functional import max_pool2d as max_pool2d
