@@ -14,6 +14,7 @@ from jaxfn.functional import linear as linear
 from jaxfn.functional import max_pool2d as max_pool2d
 from jaxfn.functional import relu as relu
 from jaxfn.functional import relu_max_pool2d as relu_max_pool2d
+from jaxfn.microbatches import microbatched_value_and_grad as microbatched_value_and_grad
 
 if TYPE_CHECKING:
     from jaxfn.comparison import Comparison as Comparison

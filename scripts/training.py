@@ -70,9 +70,10 @@ def make_loss_fn(graphdef: nnx.GraphDef, rules: Rules = "custom") -> LossFn:
 def make_train_step(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> StepFn:
     """One step of the optimiser: `step(state, x, labels) -> (state, metrics)`, the metrics of the
     parameters before it."""
+    loss_and_grad = jaxfn.microbatched_value_and_grad(loss_fn)
 
     def step(state: TrainState, x: jax.Array, labels: jax.Array) -> tuple[TrainState, Metrics]:
-        (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, x, labels)
+        (loss, logits), grads = loss_and_grad(state.params, x, labels)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, opt_state), Metrics(loss, accuracy(logits, labels))
