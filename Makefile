@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 TESTS ?= tests
 ARGS ?=
 
-.PHONY: train test long lint parity compare clean
+.PHONY: train test long lint parity compare bench clean
 
 train: $(VENV)/train
 	$(PY) -m scripts.train_lenet $(ARGS)
@@ -23,6 +23,10 @@ long: $(VENV)/test
 
 compare: $(VENV)/train
 	$(PY) -m scripts.compare $(ARGS)
+
+# Beside PyTorch, which is needed by nothing else. On a machine that does nothing else.
+bench: $(VENV)/parity
+	$(PY) -m scripts.benchmark $(ARGS)
 
 lint: $(VENV)/dev
 	$(PY) -m ruff check .

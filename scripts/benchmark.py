@@ -1,106 +1,189 @@
 """Times jaxfn beside its peers, in one run: contestants in turn, medians and their spread.
 
-    python -m scripts.benchmark regression import
+    python -m scripts.benchmark
+    python -m scripts.benchmark lenet --batches 128 1024 --repeats 9
 
-`regression` is the 500 steps of the two-layer regression, with PyTorch's original loop beside it
-where torch is installed (`make parity` installs it); `import` is what `import jaxfn` costs beyond
-`import jax`.
+The sections:
+
+- regression: the 500 steps of the two-layer regression;
+- import: what `import jaxfn` costs beyond `import jax`;
+- lenet: LeNet's training step, and our step's cost per image at many batches;
+- epoch: a whole epoch of LeNet on the digits;
+- operations: each operation forward, and forward and backward, and the gradient of pooling;
+- cifar: convolution and pooling at the sizes of a net for CIFAR's images.
+
+The peers are plain Flax or plain JAX, differentiated by JAX, and PyTorch where it is installed
+(`make bench` installs it). A run leaves `runs/benchmark/<name>/` with benchmark.json (every time),
+tables.txt and benchmark.png.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import importlib.util
-import statistics
+import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
-import jax
-import numpy as np
 import tyro
 from rich.console import Console
-from rich.table import Table
 
-import jaxfn
-from scripts import train_regression
-from scripts.program import run_program
-from scripts.training import Rules
+from scripts import benchmark_lenet, benchmark_operations, benchmark_trainings, run_directory
+from scripts.benchmark_plot import plot
+from scripts.benchmark_report import WIDTH, Report
+from scripts.benchmark_timing import Effort, Row, Timing, rounds
+from scripts.cases import CASES
+from scripts.device import Platform, environment, select_platform
+from scripts.program import check, run_program
 
-Section = Literal["regression", "import"]
+PROGRAM = "benchmark"
+PICTURE = "benchmark.png"
+Section = Literal["regression", "import", "lenet", "epoch", "operations", "cifar"]
+TITLES: dict[Section, str] = {
+    "regression": "Training of the regression",
+    "import": "Import",
+    "lenet": "LeNet's training step",
+    "epoch": "Epoch of LeNet on the digits",
+    "operations": "Operations",
+    "cifar": "Layers for CIFAR's images, batch 128",
+}
+COST = "cost"
+COST_TITLE = "LeNet's training step by batch"
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to time."""
 
-    sections: Annotated[tuple[Section, ...], tyro.conf.Positional] = ("regression", "import")
-    repeats: int = 9
+    sections: Annotated[tuple[Section, ...], tyro.conf.Positional] = tuple(TITLES)
+    """Which; by default all."""
+    batches: tuple[int, ...] = (64, 128, 1024, 4096)
+    """Images per step of lenet, beside its peers."""
+    cost_batches: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+    """Images per step of lenet, for the cost per image."""
+    repeats: int = 25
     """Timed runs of each contestant, after one that warms up."""
+    seconds: float = 10.0
+    """No further round of a group of contestants begins after so long, once there were five; after
+    three times as long none at all."""
+    compile_seconds: float = 60.0
+    """Once torch.compile has taken so long, it compiles nothing more."""
+    seed: int = 0
+    """Of the weights and the data."""
+    platform: Platform | None = None
+    """By default the fastest that JAX finds."""
+    run_dir: Path = Path("runs/benchmark")
+    """Where the folder of the run goes."""
+    name: str | None = None
+    """Name of that folder; by default the platform and the time."""
+    quiet: bool = False
+    """Show nothing but errors."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Timing:
-    """Seconds of each timed run."""
+def main(config: Config) -> dict[str, list[Row]]:
+    """Times the sections, and leaves the folder of the run.
 
-    seconds: tuple[float, ...]
+    Returns:
+      The rows of each section.
 
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
+    Raises:
+      UserError: if a flag is wrong.
+      KeyboardInterrupt: with the folder in its message; it has what was finished.
+    """
+    _check_config(config)
+    select_platform(config.platform)
+    on = environment() | _more_environment()
+    directory = run_directory.create(config.run_dir, config.name, on["platform"])
+    run_directory.write_config(directory, program=PROGRAM, config=config, environment=on)
+    head = run_directory.read_config(directory)
+    report = Report(directory, _console(config), head, TITLES | {COST: COST_TITLE})
+    report.console.print(", ".join(f"{name} {value}" for name, value in on.items()), markup=False)
+    section = None
+    try:
+        for section, groups in _sections(config).items():
+            with report.console.status(f"{section} …"):
+                for rows in groups():
+                    report.add(section, rows)
+            report.finish(section)
+    except KeyboardInterrupt as interrupt:
+        report.finish(section or "")
+        raise KeyboardInterrupt(f"interrupted: {directory} has what was finished") from interrupt
+    finally:
+        _draw(report, on)
+    report.console.print(f"→ {directory}", markup=False, soft_wrap=True)
+    return report.sections
 
 
-def interleave(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
-    """Runs the contestants in turn, `repeats` times, after a warm-up; each ends when its result
-    is there. Before each timed run the contestant runs once untimed: it then finds the caches as it
-    left them itself, and no thread of another's still spins."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for name in [*contestants] * (1 + repeats):
-        jax.block_until_ready(contestants[name]())
-        start = time.perf_counter()
-        jax.block_until_ready(contestants[name]())
-        seconds[name].append(time.perf_counter() - start)
-    return {name: Timing(tuple(runs[1:])) for name, runs in seconds.items()}
+def _draw(report: Report, on: Mapping[str, str]) -> None:
+    if not report.sections:
+        return
+    footer = (
+        "bar: median, line: from the least to the greatest, ×: times as fast as; "
+        f"{on['device']}, {on['cores']} cores, jax {on['jax']}, {on['date']}"
+    )
+    plot(report.directory / PICTURE, report.sections, report.titles, footer)
 
 
-def print_table(console: Console, title: str, timings: dict[str, Timing], against: str) -> None:
-    """A row for each contestant, with its speed as a multiple of that of `against`."""
-    table = Table("contestant", "median ms", "min", "max", f"times as fast as {against}")
-    table.title = title
-    for name, timing in timings.items():
-        row = [timing.median, min(timing.seconds), max(timing.seconds)]
-        ratio = timings[against].median / timing.median
-        table.add_row(name, *(f"{1e3 * t:.2f}" for t in row), f"{ratio:.2f}")
-    console.print(table)
-
-
-def benchmark_regression(console: Console, repeats: int) -> dict[str, Timing]:
-    """The 500 steps, losses included, from the same float32 data and weights."""
-    config = train_regression.Config()
-    graphdef, params, x, y = train_regression.make_problem(config)
-
-    def ours(rules: Rules) -> Callable[[], object]:
-        rate, steps = config.learning_rate, config.steps
-        return lambda: train_regression.train(graphdef, params, x, y, rate, steps, rules)
-
-    contestants = {"jaxfn": ours("custom"), "jaxfn, rules removed": ours("autodiff")}
-    if importlib.util.find_spec("torch"):
-        from scripts import pytorch_peer
-
-        arrays = [np.array(a) for a in (x, y, params["fc1"]["kernel"], params["fc2"]["kernel"])]
-        contestants["PyTorch"] = lambda: pytorch_peer.train_regression(
-            *arrays, rate=config.learning_rate, steps=config.steps
+def _check_config(config: Config) -> None:
+    check(config.repeats >= 1, f"--repeats: expected at least 1, got {config.repeats}")
+    check(config.seconds > 0, f"--seconds: expected more than 0, got {config.seconds}")
+    check(
+        config.compile_seconds >= 0,
+        f"--compile-seconds: expected at least 0, got {config.compile_seconds}",
+    )
+    check(0 <= config.seed < 2**32, f"--seed: expected 0 to 2³² - 1, got {config.seed}")
+    for flag, batches in (("batches", config.batches), ("cost-batches", config.cost_batches)):
+        check(
+            min(batches, default=1) >= 1,
+            f"--{flag}: expected numbers of at least 1, got {min(batches, default=1)}",
         )
-    else:
-        console.print("torch is not installed: no row for PyTorch (pip install torch==2.13.0)")
-    timings = interleave(contestants, repeats)
-    print_table(console, "500 steps of the regression", timings, against=[*contestants][-1])
-    return timings
+        check(len(set(batches)) == len(batches), f"--{flag}: expected each number once")
 
 
-def benchmark_import(console: Console, repeats: int) -> dict[str, Timing]:
+def _console(config: Config) -> Console:
+    console = Console(quiet=config.quiet, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    return console
+
+
+def _more_environment() -> dict[str, str]:
+    """What times depend on, besides."""
+    torch = "no"
+    if importlib.util.find_spec("torch"):
+        torch = importlib.metadata.version("torch")
+    return {"torch": torch, "cores": str(os.cpu_count())}
+
+
+def _sections(config: Config) -> dict[str, Callable[[], Iterator[list[Row]]]]:
+    """Each section that was asked for, as the function that times its groups."""
+    effort = Effort(config.repeats, config.seconds, config.seed)
+
+    def operations() -> Iterator[list[Row]]:
+        yield from benchmark_operations.operations(CASES.values(), effort)
+        yield from benchmark_operations.pool_gradient(effort)
+
+    known = {
+        "regression": lambda: benchmark_trainings.regression(effort),
+        "import": lambda: imports(effort),
+        "lenet": lambda: benchmark_lenet.lenet(config.batches, effort, config.compile_seconds),
+        "epoch": lambda: benchmark_trainings.epoch(effort),
+        "operations": operations,
+        "cifar": lambda: benchmark_operations.cifar(effort),
+    }
+    chosen: dict[str, Callable[[], Iterator[list[Row]]]] = {}
+    for name in config.sections:
+        chosen[name] = known[name]
+        if name == "lenet" and config.cost_batches:
+            chosen[COST] = lambda: benchmark_lenet.cost_per_image(config.cost_batches, effort)
+    return chosen
+
+
+def imports(effort: Effort) -> Iterator[list[Row]]:
     """`import jax` in a fresh interpreter, and `import jaxfn` after it."""
     code = """
 from time import perf_counter
@@ -111,21 +194,15 @@ import jaxfn
 print(middle - start, perf_counter() - middle)
 """
     runs = []
-    for _ in range(1 + repeats):
+    for _ in rounds(effort):
         command = [sys.executable, "-c", code]
         output = subprocess.run(command, check=True, capture_output=True).stdout
         runs.append(tuple(map(float, output.split())))
-    jax_seconds, own_seconds = zip(*runs[1:], strict=True)
-    timings = {"import jax": Timing(jax_seconds), "import jaxfn after it": Timing(own_seconds)}
-    print_table(console, "Import", timings, against="import jax")
-    return timings
-
-
-def main(config: Config) -> dict[str, dict[str, Timing]]:
-    console = Console()
-    console.print(f"jax {jax.__version__}, jaxfn {jaxfn.__version__}, {jax.devices()[0]}")
-    benchmarks = {"regression": benchmark_regression, "import": benchmark_import}
-    return {name: benchmarks[name](console, config.repeats) for name in config.sections}
+    names = ("import jax", "import jaxfn after it")
+    yield [
+        Row("in a fresh interpreter", name, Timing(seconds))
+        for name, seconds in zip(names, zip(*runs[1:], strict=True), strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""Each operation has a plain form that computes the same, and rows beside it."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import pytest
+
+from scripts import benchmark_operations
+from scripts.benchmark_operations import cifar, operations, plain, pool_gradient
+from scripts.benchmark_timing import Effort
+from scripts.cases import CASES
+
+QUICK = Effort(repeats=1, seconds=0.01)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
+def test_the_plain_form_computes_the_same(case):
+    args = case.args()
+    results = []
+    for operation in (plain(case.operation), case.reference):
+        y, vjp = jax.vjp(operation, *args)
+        results.append((y, vjp(jax.random.normal(jax.random.key(0), y.shape))))
+    chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-5)
+
+
+def test_an_operation_without_a_plain_form():
+    assert plain(jax.numpy.sin) is None
+
+
+def test_rows_of_an_operation():
+    groups = [*operations([CASES["relu"]], QUICK)]
+    assert [rows[0].group for rows in groups] == ["relu, forward", "relu, forward and backward"]
+    for rows in groups:
+        assert [row.contestant for row in rows] == ["jaxfn", "plain JAX"]
+        ours, theirs = (row.timing.median for row in rows)
+        assert rows[0].figures["speed_against_plain"] == theirs / ours
+        assert "temporary_bytes" in rows[0].figures
+
+
+def test_the_gradient_of_pooling_alone_keeps_no_forward_pass():
+    alone, both, *_ = pool_gradient(QUICK, batch=8)
+    assert alone[0].group == "max_pool2d 8×30×30×6, backward alone"
+    assert both[0].group == "max_pool2d 8×30×30×6, forward and backward"
+    assert alone[0].figures["temporary_bytes"] < both[0].figures["temporary_bytes"]
+
+
+def test_layers_for_cifar(monkeypatch):
+    shapes = {}
+
+    def record(name, operation, other, args, effort):
+        shapes[name] = jax.eval_shape(operation, *args).shape
+        assert jax.eval_shape(other, *args).shape == shapes[name]
+        yield []
+
+    monkeypatch.setattr(benchmark_operations, "_against_plain", record)
+    assert len([*cifar(QUICK, batch=2)]) == 4
+    assert [*shapes.values()] == [
+        (2, 28, 28, 64),
+        (2, 14, 14, 64),
+        (2, 14, 14, 64),
+        (2, 10, 10, 64),
+    ]
