@@ -1,6 +1,6 @@
 """The checker over both bodies of rules: wrong ones must fail, correct ones must not.
 
-Every eighth case runs by default; `pytest -m long` runs the others.
+Every sixteenth case runs by default; `pytest -m long` runs the others.
 """
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from jaxfn.verification import gradcheck
 from tests.jaxfn.verification import bodies
 
-STRIDE = 8
+STRIDE = 16
 
 # A report names the cause in these words, the bodies in theirs: each set counts as the same. What
 # is said where no pattern fits, that a term is missing or wrong, names no other cause than that.
