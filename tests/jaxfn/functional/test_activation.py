@@ -61,13 +61,14 @@ def test_any_shape_and_bits(x, grad_at_zero):
 
 
 @settings(deadline=None, max_examples=20)
-@given(x=hnp.arrays(np.float32, 5, elements=st.floats(-3, 3, width=32)))
+@given(  # JAX takes subnormal numbers for zeros
+    x=hnp.arrays(np.float32, 5, elements=st.floats(-3, 3, width=32, allow_subnormal=False))
+)
 def test_the_default_convention_is_that_of_jax(x):
     ours, theirs = (jax.vjp(f, jnp.asarray(x)) for f in (jaxfn.relu, jax.nn.relu))
     np.testing.assert_array_equal(*(np.abs(y) for y, _ in (ours, theirs)))  # |-0| = |0|
-    if not np.any((x != 0) & (np.abs(x) < 1.2e-38)):  # JAX takes subnormal numbers for zeros
-        y_bar = jnp.arange(5.0)
-        chex.assert_trees_all_equal(ours[1](y_bar), theirs[1](y_bar))
+    y_bar = jnp.arange(5.0)
+    chex.assert_trees_all_equal(ours[1](y_bar), theirs[1](y_bar))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
