@@ -116,5 +116,5 @@ def total(fun):
     return lambda x: jnp.sum(fun(x))
 
 
-def close(got, expected):
+def assert_close(got, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), got, expected)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxfn import autodiff, custom_rules
-from tests.jaxfn.planted_rules import X, body, close, with_custom_vjp
+from tests.jaxfn.planted_rules import X, assert_close, body, with_custom_vjp
 
 NN = {
     name: getattr(jax.nn, name)
@@ -47,7 +47,7 @@ def test_functions_of_jax_and_optax(fun):
 
     bare = autodiff(fun, custom_jvp=True)
     jax.tree.map(np.testing.assert_array_equal, bare(x), fun(x))
-    close(jax.grad(weighted(autodiff(fun)))(x), jax.grad(weighted(fun))(x))
+    assert_close(jax.grad(weighted(autodiff(fun)))(x), jax.grad(weighted(fun))(x))
     assert custom_rules(bare, x) == ()
 
 
@@ -76,9 +76,9 @@ def test_a_flax_model_and_its_loss():
     own = jax.value_and_grad(functools.partial(loss, body), has_aux=True, allow_int=True)
     (value, after), gradient = got(state)
     (own_value, own_after), own_gradient = own(state)
-    close((value, after), (own_value, own_after))
+    assert_close((value, after), (own_value, own_after))
     for mine, its in zip(jax.tree.leaves(gradient), jax.tree.leaves(own_gradient), strict=True):
         assert mine.dtype == its.dtype
         if mine.dtype != jax.dtypes.float0:
-            close(mine, its)
+            assert_close(mine, its)
     assert [rule.name for rule in custom_rules(functools.partial(loss, op), state)] == ["body"]
