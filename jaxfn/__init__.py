@@ -9,11 +9,34 @@ from jaxfn.autodiff import autodiff as autodiff
 from jaxfn.autodiff import custom_rules as custom_rules
 from jaxfn.function import Function as Function
 from jaxfn.function import function as function
+from jaxfn.functional import approx_sign as approx_sign
+from jaxfn.functional import ceil_ste as ceil_ste
+from jaxfn.functional import clip_gradient as clip_gradient
+from jaxfn.functional import clip_gradient_norm as clip_gradient_norm
+from jaxfn.functional import clip_ste as clip_ste
 from jaxfn.functional import conv2d as conv2d
+from jaxfn.functional import dorefa as dorefa
+from jaxfn.functional import fake_quantize as fake_quantize
+from jaxfn.functional import floor_ste as floor_ste
+from jaxfn.functional import gumbel_softmax as gumbel_softmax
+from jaxfn.functional import heaviside as heaviside
 from jaxfn.functional import linear as linear
+from jaxfn.functional import lsq as lsq
+from jaxfn.functional import lsq_init as lsq_init
 from jaxfn.functional import max_pool2d as max_pool2d
+from jaxfn.functional import onehot_straight_through as onehot_straight_through
+from jaxfn.functional import pact as pact
 from jaxfn.functional import relu as relu
 from jaxfn.functional import relu_max_pool2d as relu_max_pool2d
+from jaxfn.functional import reverse_gradient as reverse_gradient
+from jaxfn.functional import round_ste as round_ste
+from jaxfn.functional import scale_gradient as scale_gradient
+from jaxfn.functional import sign_ste as sign_ste
+from jaxfn.functional import stochastic_round as stochastic_round
+from jaxfn.functional import straight_through as straight_through
+from jaxfn.functional import surrogates as surrogates
+from jaxfn.functional import swish_sign as swish_sign
+from jaxfn.functional import ternary_ste as ternary_ste
 from jaxfn.microbatches import microbatched_value_and_grad as microbatched_value_and_grad
 
 if TYPE_CHECKING:

@@ -161,9 +161,12 @@ def _case_task(name: str, config: Config) -> Task:
 
     def run() -> Comparison:
         # At the registry's small inputs, where every element is looked at in a few seconds.
-        proof = gradcheck(case.operation, case.args(dtype=dtype), raise_exception=False)
+        small = case.args(dtype=dtype)
+        proof = gradcheck(case.operation, small, raise_exception=False, **case.declared)
         args = case.timed_args(config.batch, config.seed, dtype)
-        return compare(case.operation, args, proof=proof, name=name, **_effort(config))
+        declared = {} if case.surrogate is None else {"reference": case.reference}
+        options = {**declared, **_effort(config)}
+        return compare(case.operation, args, proof=proof, name=name, **options)
 
     return Task(name, run)
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jaxfn.autodiff import autodiff, custom_rules
+from jaxfn.comparison.declared import with_gradient_of
 from jaxfn.comparison.environment import environment
 from jaxfn.comparison.measure import Effort, first_line, measure
 from jaxfn.comparison.problem import Leaf, Problem, make_problem
@@ -56,7 +57,8 @@ def compare(
         by default all.
       reference: what to compare with; by default `jaxfn.autodiff(fun)`, which leaves
         `jax.custom_jvp` rules in: `jaxfn.autodiff(fun, custom_jvp=True)` takes them out, too.
-      surrogate: see `jaxfn.gradcheck`; without a reference it is compared with, too.
+      surrogate: see `jaxfn.gradcheck`; without a reference the rule is compared with what people
+        write in its place: the value of `fun`, and the surrogate's gradient by `stop_gradient`.
       linear_in_cotangent: see `jaxfn.gradcheck`.
       domain: see `jaxfn.gradcheck`.
       proof: what `gradcheck` said of this rule already, perhaps at smaller arguments; by default
@@ -99,12 +101,16 @@ def compare(
             raise_exception=False,
             domain=tuple(domain[i] for i in positions) if isinstance(domain, tuple) else domain,
         )
-    other = reference or surrogate
+    other = reference
+    if reference is None and surrogate is not None:
+        other = with_gradient_of(autodiff(fun), surrogate)
     functions = Pair(fun, autodiff(fun) if other is None else other)
+    # The surrogate's gradient is linear in the cotangent, and not what such a rule gives.
+    gradients = linear_in_cotangent or surrogate is None or reference is not None
     rules = tuple(dict.fromkeys(rule.name for rule in custom_rules(fun, *args)))
     figures, verdict, findings = None, _refusal(proof, functions.reference, problem), ()
     if not verdict:
-        figures = measure(functions, problem, Effort(rounds, seconds, length))
+        figures = measure(functions, problem, Effort(rounds, seconds, length), gradients)
         verdict, findings = judge(figures, bool(rules))
         if proof.verdict != "pass":
             verdict += f"; gradcheck is {proof.verdict}"

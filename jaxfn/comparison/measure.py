@@ -32,11 +32,17 @@ class Effort:
     length: int
 
 
-def measure(functions: Pair[Callable[..., Any]], problem: Problem, effort: Effort) -> Figures:
-    """All figures of both functions; both can be differentiated."""
+def measure(
+    functions: Pair[Callable[..., Any]], problem: Problem, effort: Effort, gradients: bool = True
+) -> Figures:
+    """All figures of both functions; both can be differentiated, and their `gradients` are meant to
+    be the same or are not."""
     notes: list[str] = []
     built, stages = _build_all(functions, problem, effort, notes)
     errors, against = _errors(functions, problem, built[regimes.BOTH], notes)
+    if not gradients:
+        errors = {name: pair for name, pair in errors.items() if name.startswith("value")}
+        notes.append("errors of the gradients: not measured because they are not meant to be equal")
     times = {}
     for name, pair in built.items():
         runs = [program.run for program in _both_of(pair)]

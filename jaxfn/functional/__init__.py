@@ -1,7 +1,29 @@
 """Operations with hand-written gradients, a module per topic."""
 
 from jaxfn.functional.activation import relu as relu
+from jaxfn.functional.binary import approx_sign as approx_sign
+from jaxfn.functional.binary import sign_ste as sign_ste
+from jaxfn.functional.binary import swish_sign as swish_sign
+from jaxfn.functional.binary import ternary_ste as ternary_ste
 from jaxfn.functional.convolution import conv2d as conv2d
+from jaxfn.functional.discrete import gumbel_softmax as gumbel_softmax
+from jaxfn.functional.discrete import onehot_straight_through as onehot_straight_through
+from jaxfn.functional.gradient import clip_gradient as clip_gradient
+from jaxfn.functional.gradient import clip_gradient_norm as clip_gradient_norm
+from jaxfn.functional.gradient import reverse_gradient as reverse_gradient
+from jaxfn.functional.gradient import scale_gradient as scale_gradient
 from jaxfn.functional.linear import linear as linear
+from jaxfn.functional.low_bit import dorefa as dorefa
+from jaxfn.functional.low_bit import pact as pact
+from jaxfn.functional.lsq import lsq as lsq
+from jaxfn.functional.lsq import lsq_init as lsq_init
 from jaxfn.functional.pooling import max_pool2d as max_pool2d
 from jaxfn.functional.pooling import relu_max_pool2d as relu_max_pool2d
+from jaxfn.functional.quantization import fake_quantize as fake_quantize
+from jaxfn.functional.quantization import stochastic_round as stochastic_round
+from jaxfn.functional.spike import heaviside as heaviside
+from jaxfn.functional.straight_through import ceil_ste as ceil_ste
+from jaxfn.functional.straight_through import clip_ste as clip_ste
+from jaxfn.functional.straight_through import floor_ste as floor_ste
+from jaxfn.functional.straight_through import round_ste as round_ste
+from jaxfn.functional.straight_through import straight_through as straight_through

@@ -37,6 +37,47 @@ def check_rank(op: str, name: str, array: jax.Array, rank: int, layout: str) -> 
         raise ValueError(f"{op}: expected {name} {layout}, got {name} {list(array.shape)}")
 
 
+def check_int(op: str, name: str, value: Any, low: int, high: int) -> int:
+    """A Python integer from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{op}: expected {name} to be an int, got {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{op}: expected {name} from {low} to {high}, got {value}")
+    return int(value)
+
+
+def check_number(op: str, name: str, value: Any) -> float:
+    """A positive, finite Python number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{op}: expected {name} to be a Python number, got {type(value).__name__}")
+    if not 0 < value < np.inf:
+        raise ValueError(f"{op}: expected {name} to be positive and finite, got {value}")
+    return float(value)
+
+
+def check_axis(op: str, name: str, array: jax.Array, axis: Any) -> int:
+    """`axis` of `array`, counted from the front."""
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+        raise TypeError(f"{op}: expected axis to be an int, got {type(axis).__name__}")
+    if not -array.ndim <= axis < array.ndim:
+        raise ValueError(
+            f"{op}: expected axis to be one of {name} {list(array.shape)}, got axis {axis}"
+        )
+    return int(axis) % array.ndim
+
+
+def check_key(op: str, key: Any) -> None:
+    """Refuses what is no single key of `jax.random`, new (`key`) or old (`PRNGKey`)."""
+    expected = f"{op}: expected key to be one key of jax.random"
+    if not isinstance(key, jax.Array):
+        raise TypeError(f"{expected}, got {type(key).__name__}")
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not typed and key.dtype != jnp.uint32:
+        raise TypeError(f"{expected}, got an array of dtype {key.dtype.name}")
+    if key.ndim != (0 if typed else 1):
+        raise ValueError(f"{expected}, got keys {list(key.shape)}")
+
+
 def as_pair(op: str, name: str, value: Any, minimum: int) -> Pair:
     """An int or a pair of ints, each at least `minimum`, as a pair."""
     expected = f"{op}: expected {name} to be an int or a pair of ints, at least {minimum}"

@@ -29,6 +29,12 @@ def special_values(dtype: str) -> dict[str, np.ndarray]:
     return {"x": np.array(x, dtype), "y_bar": y_bar.astype(dtype)}
 
 
+def membrane() -> dict[str, np.ndarray]:
+    """Membrane potentials around the threshold 0, which is among them, and a cotangent."""
+    x = np.linspace(-2, 2, 33)
+    return {"x": x.astype("float32"), "y_bar": np.cos(7 * x).astype("float32")}
+
+
 def lenet(dtype: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Weights by PyTorch's names and in its layouts, images NCHW, and labels."""
     rng = np.random.RandomState(0)

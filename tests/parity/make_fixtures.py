@@ -1,6 +1,7 @@
-"""Writes the fixtures: what PyTorch 2.13.0 computes for the inputs of `inputs.py`.
+"""Writes the fixtures: what PyTorch 2.13.0 and snntorch 1.0.0 compute for the inputs of
+`inputs.py`.
 
-    pip install torch==2.13.0
+    pip install torch==2.13.0 snntorch==1.0.0
     python -m tests.parity.make_fixtures
 
 The large arrays of LeNet are kept in float64 alone, against which float32 is held, too.
@@ -16,7 +17,7 @@ FOLDER = Path(__file__).parent / "fixtures"
 
 
 def main() -> None:
-    from tests.parity import pytorch
+    from tests.parity import pytorch, quantisers_pytorch, spiking
     from tests.parity.inputs import DTYPES
 
     small = {}
@@ -30,6 +31,8 @@ def main() -> None:
         }.items():
             small |= {f"{dtype}.{name}.{key}": array for key, array in arrays.items()}
     FOLDER.mkdir(exist_ok=True)
+    np.savez_compressed(FOLDER / "quantisers.npz", **quantisers_pytorch.fixtures())
+    np.savez_compressed(FOLDER / "spikes.npz", **spiking.spikes())
     np.savez_compressed(FOLDER / "operations.npz", **small)
     np.savez_compressed(FOLDER / "lenet.npz", **pytorch.lenet("float64"))
 

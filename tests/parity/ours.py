@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -35,6 +36,21 @@ def relu(dtype: str, grad_at_zero: float) -> Arrays:
     given = inputs.special_values(dtype)
     y, vjp = jax.vjp(lambda x: jaxfn.relu(x, grad_at_zero=grad_at_zero), jnp.asarray(given["x"]))
     return _arrays({"y": y, "x_bar": vjp(jnp.asarray(given["y_bar"]))[0]})
+
+
+def spikes() -> Arrays:
+    given = inputs.membrane()
+    surrogates = {
+        "atan": jaxfn.surrogates.atan(alpha=2.0),
+        "fast_sigmoid": jaxfn.surrogates.fast_sigmoid(slope=25),
+        "sigmoid": jaxfn.surrogates.sigmoid(alpha=25),
+    }
+    results = {}
+    for name, surrogate in surrogates.items():
+        heaviside = functools.partial(jaxfn.heaviside, surrogate=surrogate)
+        y, vjp = jax.vjp(heaviside, jnp.asarray(given["x"]))
+        results |= {f"{name}.y": y, f"{name}.x_bar": vjp(jnp.asarray(given["y_bar"]))[0]}
+    return _arrays(results)
 
 
 def lenet(dtype: str) -> Arrays:

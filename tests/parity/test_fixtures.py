@@ -1,4 +1,4 @@
-"""jaxfn against the fixtures, which PyTorch 2.13.0 computed."""
+"""jaxfn against the fixtures, which PyTorch 2.13.0 and snntorch 1.0.0 computed."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def test_relu_at_the_special_values(dtype, grad_at_zero, operations):
     with jax.enable_x64(dtype == "float64"):
         actual = ours.relu(dtype, grad_at_zero)
     comparison.assert_identical(actual, select(operations, f"{dtype}.relu_{grad_at_zero}."))
+
+
+def test_the_surrogates_of_snntorch():
+    actual, expected = ours.spikes(), dict(np.load(FOLDER / "spikes.npz", allow_pickle=False))
+    for name in actual:
+        if name.endswith(".y"):
+            np.testing.assert_array_equal(actual[name], expected[name])
+    comparison.assert_agree(actual, expected, comparison.RELATIVE["float32"])
 
 
 @every_dtype

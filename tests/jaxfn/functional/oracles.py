@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,25 +26,43 @@ def value_and_gradients(
     return y, *vjp(y_bar)
 
 
+@functools.cache
+def compiled(fun: Callable[..., jax.Array]) -> Callable[..., Any]:
+    """`value_and_gradients` as a function of ȳ and the arguments, compiled once for all tests."""
+    return jax.jit(lambda y_bar, *args: value_and_gradients(fun, args, y_bar))
+
+
+def exact(reference: Callable[..., jax.Array], args: Sequence[Any], y_bar: Any) -> list[np.ndarray]:
+    """(y, *gradients) of the reference, differentiated by JAX, in float64."""
+    with jax.enable_x64(True):
+        wide = [np.asarray(array, np.float64) for array in (y_bar, *args)]
+        return [np.asarray(array) for array in compiled(reference)(*wide)]
+
+
 def finite_differences(
     fun: Callable[..., jax.Array], args: Sequence[jax.Array], y_bar: jax.Array, step: float = 1e-6
 ) -> list[np.ndarray]:
     """The gradients by central differences in float64, an element at a time: error about 1e-9."""
-    loss = jax.jit(lambda *args: jnp.vdot(fun(*args), y_bar))
+    fun, y_bar = jax.jit(fun), np.asarray(y_bar)
+    args = [np.asarray(arg, np.float64) for arg in args]
     gradients = []
     for i, arg in enumerate(args):
-        flat = np.asarray(arg, np.float64).ravel()
-        gradient = np.empty_like(flat)
-        for j in range(flat.size):
+        gradient = np.empty(arg.size)
+        for j in range(arg.size):
             ends = []
-            for end in (flat[j] + step, flat[j] - step):
-                moved = flat.copy()
-                moved[j] = end
-                moved = jnp.asarray(moved.reshape(arg.shape))
-                ends.append(float(loss(*args[:i], moved, *args[i + 1 :])))
+            for end in (step, -step):
+                moved = arg.copy()
+                moved.flat[j] += end
+                ends.append(np.vdot(fun(*args[:i], moved, *args[i + 1 :]), y_bar))
             gradient[j] = (ends[0] - ends[1]) / (2 * step)
         gradients.append(gradient.reshape(arg.shape))
     return gradients
+
+
+def dtypes_of_sums(fun: Callable[..., Any], *args: Any) -> list[str]:
+    """The dtype of each sum in what `fun` is traced to: "f32", "bf16". Its result does not tell:
+    on some platforms XLA sums 16-bit numbers in float32 on its own."""
+    return re.findall(r":(\w+)\[[\d,]*\] = reduce_sum", str(jax.make_jaxpr(fun)(*args)))
 
 
 def assert_close(

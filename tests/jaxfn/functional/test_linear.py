@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxfn
-from scripts.cases import linear_reference
-from tests.jaxfn.functional.oracles import assert_close, cotangent, value_and_gradients
+from scripts.cases.layers import linear_reference
+from tests.jaxfn.functional import by_numpy
+from tests.jaxfn.functional.oracles import assert_close, compiled, exact, value_and_gradients
 
 SUBSETS = [s for n in (1, 2, 3) for s in itertools.combinations(("x", "weight", "bias"), n)]
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
@@ -83,18 +84,16 @@ def test_without_bias_its_gradient_is_none():
 def test_any_leading_dimensions(batch, sizes, use_bias):
     n, m = sizes
     args = [normal(*batch, n), normal(n, m, seed=1)] + [normal(m, seed=2)] * use_bias
-    y_bar = cotangent(jnp.zeros((*batch, m)))
-    actual = value_and_gradients(jaxfn.linear, args, y_bar)
-    assert_close(actual, value_and_gradients(linear_reference, args, y_bar), 1e-5)
+    y_bar = normal(*batch, m, seed=3)
+    assert_close(compiled(jaxfn.linear)(y_bar, *args), by_numpy.linear(args, y_bar), 1e-5)
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (1, 3), (3,), (2, 0, 3), (2, 1, 4, 3)], ids=str)
 @pytest.mark.parametrize("out", [0, 1, 5])
 def test_empty_and_single(shape, out):
     args = (normal(*shape), normal(3, out), normal(out))
-    y_bar = cotangent(jnp.zeros((*shape[:-1], out)))
-    actual = value_and_gradients(jaxfn.linear, args, y_bar)
-    assert_close(actual, value_and_gradients(linear_reference, args, y_bar), 1e-6)
+    y_bar = normal(*shape[:-1], out, seed=1)
+    assert_close(compiled(jaxfn.linear)(y_bar, *args), by_numpy.linear(args, y_bar), 1e-6)
 
 
 def test_no_input_features_gives_the_bias():
@@ -110,15 +109,13 @@ def test_mixed_dtypes(dtypes):
             for i, (shape, dtype) in enumerate(zip([(4, 3), (3, 5), (5,)], dtypes, strict=True))
         ]
         dtype = jnp.result_type(*dtypes)
-        y_bar = cotangent(jnp.zeros((4, 5), dtype))
+        y_bar = normal(4, 5, dtype=dtype, seed=3)
         y, *gradients = value_and_gradients(jaxfn.linear, args, y_bar)
         assert y.dtype == dtype
         for gradient, arg in zip(gradients, args, strict=True):
             assert (gradient.shape, gradient.dtype) == (arg.shape, arg.dtype)
-        exact = value_and_gradients(
-            linear_reference, [a.astype("float64") for a in args], y_bar.astype("float64")
-        )
-        for actual, e in zip((y, *gradients), exact, strict=True):
+        expected = exact(linear_reference, args, y_bar)
+        for actual, e in zip((y, *gradients), expected, strict=True):
             # The result is rounded once, to its own dtype; a float32 sum adds its rounding.
             eps = float(max(jnp.finfo(actual.dtype).eps, jnp.finfo(dtype).eps / 4))
             assert_close([actual], [e], eps)
@@ -128,14 +125,15 @@ def test_mixed_dtypes(dtypes):
 @pytest.mark.parametrize("jit", [False, True])
 def test_sixteen_bit_sums_accumulate_in_float32(dtype, jit):
     # A sum of 8192 halves in the dtype itself would stall at 128 (bfloat16) or 1024 (float16).
-    n, one = 8192, jnp.ones
-    fun = jax.jit(jaxfn.linear) if jit else jaxfn.linear
-    args = (one((2, n), dtype), jnp.full((n, 3), 0.5, dtype), jnp.zeros(3, dtype))
-    y, vjp = jax.vjp(fun, *args)
+    def full(value, *shape):
+        return jnp.asarray(np.full(shape, value), dtype)
+
+    n, fun = 8192, jax.jit(jaxfn.linear) if jit else jaxfn.linear
+    y, vjp = jax.vjp(fun, full(1, 2, n), full(0.5, n, 3), full(0, 3))
     assert np.all(np.asarray(y, np.float32) == n / 2)
-    assert np.all(np.asarray(vjp(one((2, 3), dtype))[0], np.float32) == 1.5)
-    args = (one((n, 2), dtype), one((2, 3), dtype), jnp.zeros(3, dtype))
-    _, weight_bar, bias_bar = jax.vjp(fun, *args)[1](jnp.full((n, 3), 0.5, dtype))
+    assert np.all(np.asarray(vjp(full(1, 2, 3))[0], np.float32) == 1.5)
+    _, vjp = jax.vjp(fun, full(1, n, 2), full(1, 2, 3), full(0, 3))
+    _, weight_bar, bias_bar = vjp(full(0.5, n, 3))
     assert np.all(np.asarray(weight_bar, np.float32) == n / 2)
     assert np.all(np.asarray(bias_bar, np.float32) == n / 2)
 
@@ -150,16 +148,18 @@ def test_the_bias_is_added_before_rounding():
 @pytest.mark.parametrize("which", list(itertools.product([False, True], repeat=3)), ids=str)
 def test_complex(which):
     def draw(shape, is_complex, seed):
-        real = normal(*shape, seed=seed)
-        return real + 1j * normal(*shape, seed=seed + 9) if is_complex else real
+        rng = np.random.RandomState(seed)
+        real, imaginary = rng.standard_normal((2, *shape)).astype(np.float32)
+        return jnp.asarray(real + 1j * imaginary if is_complex else real)
 
     shapes = [(4, 3), (3, 5), (5,)]
     args = [draw(s, c, i) for i, (s, c) in enumerate(zip(shapes, which, strict=True))]
     y_bar = draw((4, 5), any(which), 5)
-    actual = value_and_gradients(jaxfn.linear, args, y_bar)
-    expected = value_and_gradients(linear_reference, args, y_bar)
-    chex.assert_trees_all_equal_dtypes(actual, expected)
-    chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
+    actual = compiled(jaxfn.linear)(y_bar, *args)
+    chex.assert_trees_all_equal_dtypes(actual, (y_bar, *args))
+    expected = by_numpy.linear(args, y_bar)
+    for array, wide in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(array, wide, rtol=1e-5, atol=1e-6)
 
 
 def test_an_output_that_the_loss_ignores_has_zero_gradients():

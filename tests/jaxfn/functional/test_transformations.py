@@ -1,8 +1,9 @@
-"""Every operation of the registry: against both oracles, in every dtype, under every
-transformation."""
+"""Every operation of the registry: against both oracles, in every dtype, in second order; and one
+operation of each kind of rule under every transformation."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import chex
@@ -13,208 +14,233 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
 
 import jaxfn
 from scripts.cases import CASES, Case
 from tests.jaxfn.functional.oracles import (
     assert_close,
+    compiled,
     cotangent,
+    exact,
     finite_differences,
     value_and_gradients,
 )
 
 FLOAT32 = 5e-6
 
-all_cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+def each_of(cases):
+    cases = [*cases]
+    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 
-@pytest.fixture(scope="module")
-def expected() -> dict[str, tuple[jax.Array, ...]]:
-    """(y, *gradients) of each case's reference at its example inputs, in float32."""
-    return {
-        case.name: value_and_gradients(
-            case.reference, case.args(), cotangent(case.reference(*case.args()))
-        )
-        for case in CASES.values()
-    }
+all_cases = each_of(CASES.values())
+transformed_cases = each_of(case for case in CASES.values() if case.every_transformation)
+
+
+def example(case: Case, dtype: DTypeLike = np.float32, seed: int = 0):
+    """Arguments and a cotangent."""
+    args = case.args(seed, dtype)
+    return args, cotangent(jax.eval_shape(case.operation, *args), seed + 1)
+
+
+@functools.cache
+def expected(name: str) -> list[np.ndarray]:
+    """(y, *gradients) of a case's reference at its example inputs."""
+    return exact(CASES[name].reference, *example(CASES[name]))
 
 
 @all_cases
 def test_agrees_with_autodiff_of_the_reference_in_float64(case: Case):
     with jax.enable_x64(True):
-        args = case.args(dtype=np.float64)
-        y_bar = cotangent(case.reference(*args))
+        args, y_bar = example(case, np.float64)
         actual = value_and_gradients(case.operation, args, y_bar)
         chex.assert_type([*actual], np.float64)
-        assert_close(actual, value_and_gradients(case.reference, args, y_bar), 1e-14)
+        assert_close(actual, exact(case.reference, args, y_bar), 1e-14)
 
 
-@all_cases
+@each_of(c for c in CASES.values() if c.linear_in_cotangent and c.finite_differences)
 def test_agrees_with_finite_differences_in_float64(case: Case):
     with jax.enable_x64(True):
-        args = case.args(dtype=np.float64)
-        y_bar = cotangent(case.operation(*args))
+        args, y_bar = example(case, np.float64)
         _, *gradients = value_and_gradients(case.operation, args, y_bar)
-        assert_close(gradients, finite_differences(case.operation, args, y_bar), 1e-8)
+        differentiated = case.surrogate or case.operation
+        assert_close(gradients, finite_differences(differentiated, args, y_bar), 1e-8)
 
 
 @all_cases
 def test_gradcheck(case: Case):
-    assert jaxfn.gradcheck(case.operation, case.args(), reference=case.reference).verdict == "pass"
+    report = jaxfn.gradcheck(
+        case.operation,
+        case.args(),
+        reference=case.reference,
+        order=2 if case.every_transformation else 1,
+        **case.declared,
+    )
+    assert report.verdict == "pass"
 
 
 @all_cases
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
-def test_each_dtype_comes_within_its_rounding_of_the_float64_reference(case: Case, dtype):
-    args = case.args(dtype=dtype)
-    y_bar = cotangent(case.operation(*args))
-    actual = value_and_gradients(case.operation, args, y_bar)
-    for array, primal in zip(actual[1:], args, strict=True):
-        assert (array.shape, array.dtype) == (primal.shape, primal.dtype)
-    assert actual[0].dtype == dtype
-    with jax.enable_x64(True):
-        wide = [jnp.asarray(np.asarray(a, np.float64)) for a in (*args, y_bar)]
-        exact = value_and_gradients(case.reference, wide[:-1], wide[-1])
-        assert_close(actual, exact, 2 * float(jnp.finfo(dtype).eps))
+def test_each_dtype_comes_within_its_rounding_of_the_float64_reference(case: Case):
+    examples = [example(case, dtype) for dtype in (jnp.float32, jnp.bfloat16, jnp.float16)]
+
+    # One program; it rounds each intermediate result, as outside of `jit`.
+    @functools.partial(jax.jit, compiler_options={"xla_allow_excess_precision": False})
+    def run(examples):
+        return [value_and_gradients(case.operation, args, y_bar) for args, y_bar in examples]
+
+    for (args, y_bar), actual in zip(examples, run(examples), strict=True):
+        for array, like in zip(actual, (y_bar, *args), strict=True):
+            assert (array.shape, array.dtype) == (like.shape, like.dtype)
+        tolerance = 2 * float(jnp.finfo(y_bar.dtype).eps)
+        assert_close(actual, exact(case.reference, args, y_bar), tolerance, f"{y_bar.dtype}")
 
 
 @all_cases
 def test_reverse_over_reverse(case: Case):
-    def second_order(fun):
-        def squared_gradients(*args):
-            gradients = jax.grad(lambda *a: jnp.sum(jnp.sin(fun(*a))), argnums)(*args)
-            return sum(jnp.sum(g**2) for g in gradients)
+    def loss(arrays):  # weighted: of equal weights a softmax has no gradient but its rounding
+        return sum(jnp.vdot(jnp.sin(array), cotangent(array)) for array in arrays)
 
-        return jax.grad(squared_gradients, argnums)
+    def second_order(fun):
+        gradients = jax.grad(lambda *args: loss([fun(*args)]), argnums)
+        return jax.grad(lambda *args: loss(gradients(*args)), argnums)
 
     with jax.enable_x64(True):
         args = case.args(dtype=np.float64)
         argnums = tuple(range(len(args)))
-        assert_close(
-            second_order(case.operation)(*args), second_order(case.reference)(*args), 1e-13
-        )
+        funs = (second_order(case.operation), second_order(case.reference))
+        assert_close(*jax.jit(lambda *a: [fun(*a) for fun in funs])(*args), 1e-13)
 
 
-@all_cases
+@transformed_cases
 @pytest.mark.parametrize("inner", [True, False], ids=["jit_inside", "jit_outside"])
-def test_jit(case: Case, inner: bool, expected):
-    args, y_bar = case.args(), cotangent(expected[case.name][0])
+def test_jit(case: Case, inner: bool):
+    args, y_bar = example(case)
     if inner:
         actual = value_and_gradients(jax.jit(case.operation), args, y_bar)
     else:
-        actual = jax.jit(lambda *a: value_and_gradients(case.operation, a, y_bar))(*args)
-    assert_close(actual, expected[case.name], FLOAT32)
+        actual = compiled(case.operation)(y_bar, *args)
+    assert_close(actual, expected(case.name), FLOAT32)
 
 
-@all_cases
+@transformed_cases
 def test_vmap_over_each_set_of_arguments(case: Case):
-    size = 3
-    examples = [case.args(seed) for seed in range(size)]
-    y_bars = jnp.stack([cotangent(case.reference(*examples[0]), seed) for seed in range(size)])
-    count = len(examples[0])
-    for batched in itertools.product([True, False], repeat=count):
-        args = [
-            jnp.stack([e[i] for e in examples]) if b else examples[0][i]
-            for i, b in enumerate(batched)
-        ]
+    examples = [case.args(seed) for seed in range(3)]
+    y_bars = np.stack([example(case, seed=seed)[1] for seed in range(3)])
+    stacked = [np.stack(arrays) for arrays in zip(*examples, strict=True)]
+    sets = [*itertools.product([True, False], repeat=len(stacked))]
 
-        def one(y_bar, *args):
-            return value_and_gradients(case.operation, args, y_bar)
+    def choose(batched, stacked, single):
+        return [s if b else a for b, s, a in zip(batched, stacked, single, strict=True)]
 
-        in_axes = (0, *(0 if b else None for b in batched))
-        actual = jax.jit(jax.vmap(one, in_axes))(y_bars, *args)
-        loop = [
-            value_and_gradients(
-                case.reference,
-                [a[k] if b else a for a, b in zip(args, batched, strict=True)],
-                y_bars[k],
+    def one(y_bar, *args):
+        return value_and_gradients(case.operation, args, y_bar)
+
+    @jax.jit  # one program: as many as there are sets would take three times as long to compile
+    def run(y_bars, stacked, single):
+        return [
+            jax.vmap(one, (0, *(0 if b else None for b in batched)))(
+                y_bars, *choose(batched, stacked, single)
             )
-            for k in range(size)
+            for batched in sets
         ]
-        assert_close(actual, [jnp.stack(x) for x in zip(*loop, strict=True)], FLOAT32)
+
+    for batched, actual in zip(sets, run(y_bars, stacked, examples[0]), strict=True):
+        loop = [
+            exact(case.reference, choose(batched, own, examples[0]), y_bar)
+            for own, y_bar in zip(examples, y_bars, strict=True)
+        ]
+        assert_close(actual, [np.stack(x) for x in zip(*loop, strict=True)], FLOAT32, f"{batched}")
 
 
-@all_cases
+@transformed_cases
 def test_scan(case: Case):
     examples = [case.args(seed) for seed in range(3)]
-    args = [jnp.stack(x) for x in zip(*examples, strict=True)]
+    args = [np.stack(arrays) for arrays in zip(*examples, strict=True)]
 
-    def loss(fun, *args):
-        step = lambda total, a: (total + jnp.sum(jnp.sin(fun(*a))), None)  # noqa: E731
+    def loss(*args):
+        step = lambda total, a: (total + jnp.sum(jnp.sin(case.operation(*a))), None)  # noqa: E731
         return jax.lax.scan(step, 0.0, args)[0]
 
-    def loop(*args):
-        return sum(jnp.sum(jnp.sin(case.reference(*(a[k] for a in args)))) for k in range(3))
+    def gradients(args):
+        y = jax.eval_shape(case.operation, *args)
+        y, *_ = exact(case.reference, args, cotangent(y))
+        return exact(case.reference, args, np.cos(y))[1:]
 
-    argnums = tuple(range(len(args)))
-    actual = jax.grad(lambda *a: loss(case.operation, *a), argnums)(*args)
-    assert_close(actual, jax.grad(loop, argnums)(*args), FLOAT32)
-
-
-@all_cases
-@pytest.mark.parametrize("policy", [None, jax.checkpoint_policies.dots_saveable])
-def test_checkpoint(case: Case, policy, expected):
-    args, y_bar = case.args(), cotangent(expected[case.name][0])
-    fun = jax.checkpoint(case.operation, policy=policy)
-    actual = jax.jit(lambda *a: value_and_gradients(fun, a, y_bar))(*args)
-    assert_close(actual, expected[case.name], FLOAT32)
+    actual = jax.jit(jax.grad(loss, tuple(range(len(args)))))(*args)
+    loop = [gradients(args) for args in examples]
+    assert_close(actual, [np.stack(x) for x in zip(*loop, strict=True)], FLOAT32)
 
 
-@all_cases
-def test_cond(case: Case, expected):
-    args, y_bar = case.args(), cotangent(expected[case.name][0])
+@transformed_cases
+def test_checkpoint(case: Case):
+    args, y_bar = example(case)
+    policies = (None, jax.checkpoint_policies.dots_saveable)
+    funs = [jax.checkpoint(case.operation, policy=policy) for policy in policies]
+    actual = jax.jit(lambda *a: [value_and_gradients(fun, a, y_bar) for fun in funs])(*args)
+    for results, policy in zip(actual, policies, strict=True):
+        assert_close(results, expected(case.name), FLOAT32, f"{policy}")
+
+
+@transformed_cases
+def test_cond(case: Case):
+    args, y_bar = example(case)
 
     def fun(taken, *args):
         return jax.lax.cond(taken, case.operation, lambda *a: 0 * case.operation(*a), *args)
 
+    @jax.jit
     def run(taken, *args):
         return value_and_gradients(lambda *a: fun(taken, *a), args, y_bar)
 
-    run = jax.jit(run)
-    assert_close(run(True, *args), expected[case.name], FLOAT32)
-    chex.assert_trees_all_equal(run(False, *args), jax.tree.map(jnp.zeros_like, run(True, *args)))
+    taken, other = run(True, *args), run(False, *args)
+    assert_close(taken, expected(case.name), FLOAT32)
+    chex.assert_trees_all_equal(other, tuple(np.zeros_like(array) for array in taken))
 
 
-@all_cases
-def test_export(case: Case, expected):
-    args, y_bar = case.args(), cotangent(expected[case.name][0])
-    fun = jax.jit(lambda y_bar, *a: value_and_gradients(case.operation, a, y_bar))
-    exported = jax.export.export(fun, platforms=("cpu", "cuda", "tpu"))(y_bar, *args)
-    assert_close(exported.call(y_bar, *args), expected[case.name], FLOAT32)
+@transformed_cases
+def test_export(case: Case):
+    args, y_bar = example(case)
+    exported = jax.export.export(compiled(case.operation), platforms=("cpu", "cuda", "tpu"))(
+        y_bar, *args
+    )
+    assert_close(exported.call(y_bar, *args), expected(case.name), FLOAT32)
 
 
-@all_cases
-@pytest.mark.parametrize("grad_inside", [True, False], ids=["grad_inside", "grad_outside"])
-def test_shard_map_with_its_default_checks(case: Case, grad_inside: bool, expected):
-    args, y_bar = case.args(), cotangent(expected[case.name][0])
+@each_of(c for c in CASES.values() if c.every_transformation and c.per_example)
+def test_shard_map_with_its_default_checks(case: Case):
+    args, y_bar = example(case)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     specs = tuple(P("data") if b else P() for b in case.batched)
-    argnums = tuple(range(1, len(args) + 1))
+    in_specs, argnums = (P("data"), *specs), tuple(range(1, len(args) + 1))
 
     def loss(y_bar, *args):
         return jax.lax.psum(jnp.vdot(case.operation(*args), y_bar), "data")
 
-    if grad_inside:
-        gradients = jax.shard_map(
-            jax.grad(loss, argnums), mesh=mesh, in_specs=(P("data"), *specs), out_specs=specs
-        )
-    else:
-        sharded = jax.shard_map(loss, mesh=mesh, in_specs=(P("data"), *specs), out_specs=P())
-        gradients = jax.grad(sharded, argnums)
-    assert_close(jax.jit(gradients)(y_bar, *args), expected[case.name][1:], FLOAT32)
+    sharded = jax.shard_map(loss, mesh=mesh, in_specs=in_specs, out_specs=P())
+    gradients = {
+        "grad inside": jax.shard_map(
+            jax.grad(loss, argnums), mesh=mesh, in_specs=in_specs, out_specs=specs
+        ),
+        "grad outside": jax.grad(sharded, argnums),
+    }
+    run = jax.jit(lambda *a: {place: fun(*a) for place, fun in gradients.items()})
+    for place, actual in run(y_bar, *args).items():
+        assert_close(actual, expected(case.name)[1:], FLOAT32, place)
 
 
-@all_cases
-def test_batch_sharded_on_two_devices(case: Case, expected):
-    args, y_bar = case.args(), cotangent(expected[case.name][0])
+@transformed_cases
+def test_batch_sharded_on_two_devices(case: Case):
+    args, y_bar = example(case)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
 
     def place(array, batched):
         return jax.device_put(array, NamedSharding(mesh, P("data") if batched else P()))
 
     placed = [place(a, b) for a, b in zip(args, case.batched, strict=True)]
-    run = jax.jit(lambda y_bar, *a: value_and_gradients(case.operation, a, y_bar))
-    assert_close(run(place(y_bar, True), *placed), expected[case.name], FLOAT32)
+    actual = compiled(case.operation)(place(y_bar, True), *placed)
+    assert_close(actual, expected(case.name), FLOAT32)
 
 
 @pytest.mark.parametrize("name", ["linear", "linear_no_bias", "relu", "relu_half_at_zero"])
@@ -225,8 +251,7 @@ def test_explicit_sharding(name: str, axis: str):
     layout = {"batch": [P("data"), P(), P()], "features": [P(), P(None, "data"), P("data")]}[axis]
     rng = np.random.RandomState(0)
     args = [jnp.asarray(rng.standard_normal(s), np.float32) for s in shapes[: len(case.shapes)]]
-    y_bar = cotangent(case.reference(*args))
-    exact = value_and_gradients(case.reference, args, y_bar)
+    y_bar = cotangent(jax.eval_shape(case.operation, *args))
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh):
         placed = [jax.device_put(a, s) for a, s in zip(args, layout, strict=False)]
@@ -242,7 +267,7 @@ def test_explicit_sharding(name: str, axis: str):
         actual = gradients(*placed)
     for gradient, primal in zip(actual, placed, strict=True):
         assert gradient.sharding.is_equivalent_to(primal.sharding, primal.ndim)
-    assert_close(actual, exact[1:], FLOAT32)
+    assert_close(actual, exact(case.reference, args, y_bar)[1:], FLOAT32)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +288,7 @@ def test_one_jitted_operation_differentiated_for_different_inputs(operation, arg
         return (operation(x, weight, bias) * fixed + operation(x, 2 * weight, 1.0 * bias)).sum()
 
     actual = jax.grad(lambda *a: twice(jitted, *a), (0, 1, 2))(x, weight, bias)
-    expected = jax.grad(lambda *a: twice(jaxfn.autodiff(operation), *a), (0, 1, 2))(x, weight, bias)
-    assert_close(actual, expected, FLOAT32)
+    autodiff = jax.grad(lambda *a: twice(jaxfn.autodiff(operation), *a), (0, 1, 2))
+    assert_close(actual, jax.jit(autodiff)(x, weight, bias), FLOAT32)
     only_bias = jax.grad(lambda b: (jitted(x, weight, b) * jitted(x, weight, 2 * bias)).sum())(bias)
     chex.assert_trees_all_equal(only_bias, jitted(x, weight, 2 * bias).sum((*range(x.ndim - 1),)))

@@ -1,0 +1,174 @@
+"""Cases of the operations that make up a network's layers."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxfn
+from scripts.cases.case import Case, make_case
+
+
+def linear_reference(x: jax.Array, weight: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+    """Σ_i x[..., i] weight[i, j] + bias[j]."""
+    y = jnp.einsum("...i,ij->...j", x, weight)
+    return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
+
+
+def relu_reference(x: jax.Array, *, grad_at_zero: float = 0.0) -> jax.Array:
+    """max(x, 0), differentiated at 0 as `grad_at_zero` says."""
+    at_zero = grad_at_zero * x
+    return jnp.where(x > 0, x, jnp.where(x < 0, jnp.zeros_like(x), at_zero))
+
+
+def conv2d_reference(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+) -> jax.Array:
+    """A matrix product for each position of the kernel, summed."""
+    windows = _windows(x, kernel.shape[:2], stride, pads, 0.0)
+    y = jnp.einsum("nijpc,pco->nijo", windows, kernel.reshape(-1, *kernel.shape[2:]))
+    return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
+
+
+def max_pool2d_reference(
+    x: jax.Array,
+    *,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+) -> jax.Array:
+    """The element at the first position of each window's maximum."""
+    windows = _windows(x, window, stride, pads, -jnp.inf)
+    first = jnp.argmax(windows, axis=3, keepdims=True)
+    return jnp.take_along_axis(windows, first, axis=3)[:, :, :, 0]
+
+
+def relu_max_pool2d_reference(
+    x: jax.Array,
+    *,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+) -> jax.Array:
+    """max(0, the maximum of each window)."""
+    return relu_reference(max_pool2d_reference(x, window=window, stride=stride, pads=pads))
+
+
+def _windows(
+    x: jax.Array,
+    window: tuple[int, ...],
+    stride: tuple[int, int],
+    pads: tuple[tuple[int, int], tuple[int, int]],
+    fill: float,
+) -> jax.Array:
+    """`[N, H', W', positions, C]`: what each position of the window sees, in row-major order."""
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
+    height = (padded.shape[1] - window[0]) // stride[0] + 1
+    width = (padded.shape[2] - window[1]) // stride[1] + 1
+    rows = np.arange(height)[:, None] * stride[0]
+    columns = np.arange(width)[None, :] * stride[1]
+    views = [padded[:, rows + h, columns + w] for h in range(window[0]) for w in range(window[1])]
+    return jnp.stack(views, axis=3)
+
+
+_partial = functools.partial
+_RELU_KINK = "0: the derivative is {} (`grad_at_zero`)"
+# The sizes of LeNet's layers, and of a first layer on MNIST.
+_TIMED_LINEAR = ((64, 784), (784, 512))
+_TIMED_RELU = ((64, 30, 30, 6),)
+_TIMED_CONV2D = ((64, 15, 15, 6), (3, 3, 6, 16))
+_TIMED_POOL = ((64, 30, 30, 6),)
+_POOL_KINK = "ties: the gradient goes to the first maximum in row-major order"
+
+CASES: tuple[Case, ...] = (
+    make_case(
+        "linear",
+        jaxfn.linear,
+        linear_reference,
+        ((4, 3), True),
+        ((3, 5), False),
+        ((5,), False),
+        timed_shapes=(*_TIMED_LINEAR, (512,)),
+    ),
+    make_case(
+        "linear_no_bias",
+        jaxfn.linear,
+        linear_reference,
+        ((4, 3), True),
+        ((3, 5), False),
+        timed_shapes=_TIMED_LINEAR,
+    ),
+    make_case(
+        "relu",
+        jaxfn.relu,
+        relu_reference,
+        ((4, 7), True),
+        kinks=_RELU_KINK.format(0),
+        timed_shapes=_TIMED_RELU,
+    ),
+    make_case(
+        "relu_one_at_zero",
+        _partial(jaxfn.relu, grad_at_zero=1.0),
+        _partial(relu_reference, grad_at_zero=1.0),
+        ((4, 7), True),
+        kinks=_RELU_KINK.format(1),
+        timed_shapes=_TIMED_RELU,
+    ),
+    make_case(
+        "relu_half_at_zero",
+        _partial(jaxfn.relu, grad_at_zero=0.5),
+        _partial(relu_reference, grad_at_zero=0.5),
+        ((4, 7), True),
+        kinks=_RELU_KINK.format(0.5),
+        timed_shapes=_TIMED_RELU,
+    ),
+    make_case(
+        "conv2d",
+        jaxfn.conv2d,
+        conv2d_reference,
+        ((2, 6, 5, 2), True),
+        ((3, 2, 2, 3), False),
+        ((3,), False),
+        timed_shapes=(*_TIMED_CONV2D, (16,)),
+    ),
+    make_case(
+        "conv2d_strided",
+        _partial(jaxfn.conv2d, stride=(2, 1), padding=((1, 0), (2, 1))),
+        _partial(conv2d_reference, stride=(2, 1), pads=((1, 0), (2, 1))),
+        ((2, 6, 5, 2), True),
+        ((3, 2, 2, 3), False),
+        timed_shapes=_TIMED_CONV2D,
+    ),
+    make_case(
+        "max_pool2d",
+        jaxfn.max_pool2d,
+        _partial(max_pool2d_reference, window=(2, 2), stride=(2, 2)),
+        ((2, 6, 5, 3), True),
+        kinks=_POOL_KINK,
+        timed_shapes=_TIMED_POOL,
+    ),
+    make_case(
+        "max_pool2d_overlapping",
+        _partial(jaxfn.max_pool2d, window=(3, 2), stride=(2, 1), padding=((1, 2), (0, 1))),
+        _partial(max_pool2d_reference, window=(3, 2), stride=(2, 1), pads=((1, 2), (0, 1))),
+        ((2, 6, 5, 3), True),
+        kinks=_POOL_KINK,
+        timed_shapes=_TIMED_POOL,
+    ),
+    make_case(
+        "relu_max_pool2d",
+        jaxfn.relu_max_pool2d,
+        _partial(relu_max_pool2d_reference, window=(2, 2), stride=(2, 2)),
+        ((2, 6, 5, 3), True),
+        kinks=_POOL_KINK + "; at a maximum of 0 the derivative is 0",
+        timed_shapes=_TIMED_POOL,
+    ),
+)
