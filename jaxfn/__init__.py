@@ -15,6 +15,7 @@ from jaxfn.functional import clip_gradient as clip_gradient
 from jaxfn.functional import clip_gradient_norm as clip_gradient_norm
 from jaxfn.functional import clip_ste as clip_ste
 from jaxfn.functional import conv2d as conv2d
+from jaxfn.functional import conv2d_relu_max_pool2d as conv2d_relu_max_pool2d
 from jaxfn.functional import dorefa as dorefa
 from jaxfn.functional import fake_quantize as fake_quantize
 from jaxfn.functional import floor_ste as floor_ste

@@ -104,21 +104,24 @@ def _in_slices(
     def wide(leaf: Any) -> jax.Array:
         return jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
 
-    def step(total: Any, examples: Any) -> tuple[Any, Any]:
-        (value, aux), gradient = value_and_grad(params, *examples)
+    def examples(start: jax.Array | int, count: int) -> Any:
+        # From the batch as it lies: reshaped into slices it would be copied whole.
+        return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, count), batch)
+
+    def step(total: Any, start: jax.Array) -> tuple[Any, Any]:
+        (value, aux), gradient = value_and_grad(params, *examples(start, length))
         return add(total, (value, gradient), length), aux
 
     slices = size // length
     split = slices * length
-    head = jax.tree.map(lambda x: x[:split].reshape(slices, length, *x.shape[1:]), batch)
-    first = jax.tree.map(lambda x: x[0], head)
-    (value_type, _), gradient_type = jax.eval_shape(value_and_grad, params, *first)
+    (value_type, _), gradient_type = jax.eval_shape(
+        lambda params: value_and_grad(params, *examples(0, length)), params
+    )
     start = jax.tree.map(wide, (value_type, gradient_type))
-    total, aux = lax.scan(step, start, head)
+    total, aux = lax.scan(step, start, jnp.arange(0, split, length))
     aux = jax.tree.map(lambda x: x.reshape(split, *x.shape[2:]), aux)
     if split < size:
-        rest = jax.tree.map(lambda x: x[split:], batch)
-        (value, rest_aux), gradient = value_and_grad(params, *rest)
+        (value, rest_aux), gradient = value_and_grad(params, *examples(split, size - split))
         total = add(total, (value, gradient), size - split)
         aux = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), aux, rest_aux)
     types = (value_type, gradient_type)

@@ -110,3 +110,52 @@ class Conv2d(nnx.Module):
         return jaxfn.conv2d(
             x, self.kernel[...], self.bias[...], stride=self.stride, padding=self.padding
         )
+
+
+class Conv2dReluMaxPool2d(Conv2d):
+    """`jaxfn.conv2d_relu_max_pool2d` with its parameters, those of `Conv2d`.
+
+    Args:
+      window: size of the pooling's window, as for `jaxfn.conv2d_relu_max_pool2d`.
+      others: as for `Conv2d`.
+
+    Example:
+      >>> import jax.numpy as jnp, models
+      >>> from flax import nnx
+      >>> layer = models.Conv2dReluMaxPool2d(1, 6, (3, 3), rngs=nnx.Rngs(0))
+      >>> layer(jnp.ones((8, 32, 32, 1))).shape
+      (8, 15, 15, 6)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: tuple[int, int],
+        *,
+        window: int | Sequence[int] = 2,
+        stride: int | Sequence[int] = 1,
+        padding: Padding = "VALID",
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(
+            in_features,
+            out_features,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        self.window = window
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        return jaxfn.conv2d_relu_max_pool2d(
+            x,
+            self.kernel[...],
+            self.bias[...],
+            stride=self.stride,
+            padding=self.padding,
+            window=self.window,
+        )

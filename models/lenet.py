@@ -12,7 +12,7 @@ from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
 import jaxfn
-from models.layers import Conv2d, Linear, fan_in_bound, uniform
+from models.layers import Conv2dReluMaxPool2d, Linear, fan_in_bound, uniform
 from models.summary import summary
 
 _CONVOLUTIONS = ("conv1", "conv2")
@@ -47,8 +47,9 @@ class LeNet(nnx.Module):
     def __init__(
         self, *, kernel_size: int = 3, param_dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ):
-        def conv(n: int, m: int) -> Conv2d:
-            return Conv2d(n, m, (kernel_size, kernel_size), param_dtype=param_dtype, rngs=rngs)
+        def conv(n: int, m: int) -> Conv2dReluMaxPool2d:
+            size = (kernel_size, kernel_size)
+            return Conv2dReluMaxPool2d(n, m, size, param_dtype=param_dtype, rngs=rngs)
 
         def linear(n: int, m: int) -> Linear:
             init = uniform(fan_in_bound(n))
@@ -64,8 +65,7 @@ class LeNet(nnx.Module):
         self.fc3 = linear(84, 10)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        h = jaxfn.relu_max_pool2d(self.conv1(x))
-        h = jaxfn.relu_max_pool2d(self.conv2(h))
+        h = self.conv2(self.conv1(x))
         h = h.reshape(h.shape[0], math.prod(h.shape[1:]))
         h = jaxfn.relu(self.fc1(h))
         h = jaxfn.relu(self.fc2(h))

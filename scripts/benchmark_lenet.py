@@ -14,7 +14,7 @@ from flax import nnx
 
 import models
 from scripts import flax_peer
-from scripts.benchmark_timing import Contestant, Effort, Row, add_speed, compiled, measure
+from scripts.benchmark_timing import Contestant, Effort, Row, add_speed, carried, compiled, measure
 from scripts.training import (
     Rules,
     StepFn,
@@ -72,7 +72,7 @@ def cost_per_image(batches: Sequence[int], effort: Effort) -> Iterator[list[Row]
     contestants = {}
     for batch in batches:
         graphdef, state, data = problem(batch, effort.seed, optimizer)
-        contestants[f"batch {batch}"] = compiled(our_step(graphdef, optimizer), state, *data)
+        contestants[f"batch {batch}"] = carried(our_step(graphdef, optimizer), state, *data)
     rows = [
         _per_image(row, batch)
         for row, batch in zip(measure(OURS, contestants, effort), batches, strict=True)
@@ -117,7 +117,7 @@ def _steps(batch: int, seed: int) -> dict[str, Contestant]:
         WITHOUT_RULES: our_step(graphdef, optimizer, "autodiff"),
         FLAX: flax_peer.make_train_step(optimizer),
     }
-    return {name: compiled(step, state, *data) for name, step in steps.items()}
+    return {name: carried(step, state, *data) for name, step in steps.items()}
 
 
 def _pytorch_steps(

@@ -58,6 +58,17 @@ def plain_relu_max_pool2d(x: jax.Array, window: Any = 2, **options: Any) -> jax.
     return plain_max_pool2d(jax.nn.relu(x), window, **options)
 
 
+def plain_conv2d_relu_max_pool2d(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    window: Any = 2,
+    **options: Any,
+) -> jax.Array:
+    return plain_relu_max_pool2d(plain_conv2d(x, kernel, bias, **options), window)
+
+
 def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
@@ -68,6 +79,7 @@ PLAIN_OPERATIONS: dict[Operation, Operation] = {
     jaxfn.conv2d: plain_conv2d,
     jaxfn.max_pool2d: plain_max_pool2d,
     jaxfn.relu_max_pool2d: plain_relu_max_pool2d,
+    jaxfn.conv2d_relu_max_pool2d: plain_conv2d_relu_max_pool2d,
 }
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxfn.comparison.compiled import build
 
 FEWEST = 5  # rounds, unless fewer are asked for, or they take far too long
-_SAMPLE = 5e-3  # seconds that a sample lasts about: shorter ones are mostly the clock's
+_SAMPLE = 20e-3  # seconds that a sample lasts about: shorter ones are mostly the clock's
 _MOST_CALLS = 100  # in one sample
 
 
@@ -100,6 +101,23 @@ def compiled(fun: Callable[..., Any], *args: Any) -> Contestant:
     return Contestant(program.run, figures)
 
 
+def carried(step: Callable[..., tuple[Any, Any]], state: Any, *data: Any) -> Contestant:
+    """Calls of `step(state, *data) -> (state, result)` as a training makes them: each takes over
+    the state that the one before left, and its memory. The figures are those of `compiled`."""
+    start = time.perf_counter()
+    program = jax.jit(step, donate_argnums=0).lower(state, *data).compile()
+    figures = {"compile_seconds": time.perf_counter() - start}
+    if (memory := program.memory_analysis()) is not None:
+        figures["temporary_bytes"] = memory.temp_size_in_bytes
+    states = [jax.tree.map(jnp.array, state)]  # a copy: the contestants start from the same
+
+    def run() -> Any:
+        states[0], result = program(states[0], *data)
+        return states[0], result
+
+    return Contestant(run, figures)
+
+
 def rounds(effort: Effort) -> Iterator[int]:
     """0, to warm up, and then 1, 2, … as far as the effort goes."""
     yield 0
@@ -117,14 +135,14 @@ def interleave(
     """Runs the contestants in turn, again and again, after a round that warms up.
 
     A sample is as many calls as last some milliseconds; each ends when its result is there. Before
-    each sample the contestant runs once untimed: it then finds the caches as it left them itself,
-    and no thread of another's still spins.
+    each sample the contestant runs untimed for as long: it then finds the caches as it left them
+    itself, and no thread of another's still spins.
     """
     calls = dict.fromkeys(contestants, 1)
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for count in rounds(effort):
         for name, run in contestants.items():
-            _sample(run, 1)
+            _sample(run, calls[name])
             sample = _sample(run, calls[name])
             if count == 0:
                 calls[name] = max(1, min(_MOST_CALLS, round(_SAMPLE / sample)))

@@ -6,6 +6,7 @@ from jaxfn.functional.binary import sign_ste as sign_ste
 from jaxfn.functional.binary import swish_sign as swish_sign
 from jaxfn.functional.binary import ternary_ste as ternary_ste
 from jaxfn.functional.convolution import conv2d as conv2d
+from jaxfn.functional.convolution_pooling import conv2d_relu_max_pool2d as conv2d_relu_max_pool2d
 from jaxfn.functional.discrete import gumbel_softmax as gumbel_softmax
 from jaxfn.functional.discrete import onehot_straight_through as onehot_straight_through
 from jaxfn.functional.gradient import clip_gradient as clip_gradient

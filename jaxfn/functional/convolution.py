@@ -15,8 +15,7 @@ from jax.typing import ArrayLike
 from jaxfn.functional._batch_last import (
     by_platform,
     correlate,
-    image_batch_last,
-    stored,
+    stored_batch_last,
     to_batch_first,
     to_batch_last,
 )
@@ -78,26 +77,38 @@ def conv2d(
 
     Source: `torch.nn.functional.conv2d`, in the layouts NHWC and HWIO of JAX and Flax.
     """
-    x = as_array("conv2d", "x", x)
-    kernel = as_array("conv2d", "kernel", kernel)
-    check_rank("conv2d", "x", x, 4, "[N, H, W, in]")
-    check_rank("conv2d", "kernel", kernel, 4, f"[h, w, {x.shape[3]}, out]")
+    return _conv2d(*checked("conv2d", x, kernel, bias, stride, padding))
+
+
+def checked(
+    op: str,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None,
+    stride: int | Sequence[int],
+    padding: Padding,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, Pair, Pads]:
+    """The arguments of a convolution, or an error in the name of `op`."""
+    x = as_array(op, "x", x)
+    kernel = as_array(op, "kernel", kernel)
+    check_rank(op, "x", x, 4, "[N, H, W, in]")
+    check_rank(op, "kernel", kernel, 4, f"[h, w, {x.shape[3]}, out]")
     if kernel.shape[2] != x.shape[3]:
         raise ValueError(
-            f"conv2d: expected kernel [h, w, {x.shape[3]}, out] to match x "
+            f"{op}: expected kernel [h, w, {x.shape[3]}, out] to match x "
             f"{list(x.shape)}, got kernel {list(kernel.shape)}"
         )
     if bias is not None:
-        bias = as_array("conv2d", "bias", bias)
+        bias = as_array(op, "bias", bias)
         if bias.shape != kernel.shape[3:]:
             raise ValueError(
-                f"conv2d: expected bias [{kernel.shape[3]}] to match kernel "
+                f"{op}: expected bias [{kernel.shape[3]}] to match kernel "
                 f"{list(kernel.shape)}, got bias {list(bias.shape)}"
             )
-    strides = as_pair("conv2d", "stride", stride, 1)
+    strides = as_pair(op, "stride", stride, 1)
     window = (kernel.shape[0], kernel.shape[1])
-    pads = as_padding("conv2d", padding, (x.shape[1], x.shape[2]), window, strides)
-    return _conv2d(x, kernel, bias, strides, pads)
+    pads = as_padding(op, padding, (x.shape[1], x.shape[2]), window, strides)
+    return x, kernel, bias, strides, pads
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -118,11 +129,11 @@ def _conv2d_impl(
     dtype = jnp.result_type(*(a for a in (x, kernel, bias) if a is not None))
 
     def batch_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        x = _stored_batch_last(x, x_needs_gradient)
+        x = stored_batch_last(x, x_needs_gradient)
         return to_batch_first(correlate(x, kernel, strides, pads))
 
     def channels_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _lax(x, kernel, strides, pads)
+        return convolve(x, kernel, strides, pads)
 
     y = by_platform(
         batch_last,
@@ -166,11 +177,11 @@ def _conv2d_bwd(
 
     def batch_last(y_bar: jax.Array, x: jax.Array, kernel: jax.Array) -> tuple[Any, Any, Any]:
         product = functools.partial(correlate, strides=strides, pads=pads)
-        x = _stored_batch_last(x, types[0] is not None) if types[1] else x
+        x = stored_batch_last(x, types[0] is not None) if types[1] else x
         return _gradients(product, to_batch_last, 0, types, to_batch_last(y_bar), x, kernel)
 
     def channels_last(y_bar: jax.Array, x: jax.Array, kernel: jax.Array) -> tuple[Any, Any, Any]:
-        product = functools.partial(_lax, strides=strides, pads=pads)
+        product = functools.partial(convolve, strides=strides, pads=pads)
         return _gradients(product, lambda x: x, 3, types, y_bar, x, kernel)
 
     return by_platform(batch_last, channels_last, y_bar, x, kernel, **_sizes(saved.types[1].shape))
@@ -200,25 +211,26 @@ def _gradients(
       kernel: without elements if no gradient needs it.
     """
     dtype = y_bar.dtype
-    wide = y_bar.astype(accumulator(dtype))
-    ones = jnp.ones_like(wide)  # sharded as ȳ, which a plain broadcast of b would not be
-
-    def bias_term(bias: jax.Array) -> jax.Array:
-        return ones * lax.broadcast_in_dim(bias.astype(ones.dtype), ones.shape, (channels,))
-
     return (
         transpose(lambda x: product(in_layout(x.astype(dtype)), kernel), types[0], y_bar),
         transpose(lambda k: product(x, k.astype(dtype)), types[1], y_bar),
-        transpose(bias_term, types[2], wide),
+        transposed_bias(types[2], y_bar, channels),
     )
 
 
-def _stored_batch_last(x: jax.Array, needs_gradient: bool) -> jax.Array:
-    # What needs a gradient comes from other operations, whose transposes cancel this one.
-    return stored(to_batch_last(x))[0] if needs_gradient else image_batch_last(x)
+def transposed_bias(bias_type: Any, y_bar: jax.Array, channels: int) -> jax.Array | None:
+    """The gradient of a bias that was added along the dimension `channels`, or None."""
+    wide = y_bar.astype(accumulator(y_bar.dtype))
+    ones = jnp.ones_like(wide)  # sharded as ȳ, which a plain broadcast of b would not be
+
+    def term(bias: jax.Array) -> jax.Array:
+        return ones * lax.broadcast_in_dim(bias.astype(ones.dtype), ones.shape, (channels,))
+
+    return transpose(term, bias_type, wide)
 
 
-def _lax(x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads) -> jax.Array:
+    """`[N, H, W, in]`, `[h, w, in, out]` → `[N, H', W', out]`, as `jax.lax` convolves."""
     return lax.conv_general_dilated(
         x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )

@@ -177,7 +177,7 @@ def _max_pool2d_impl(
     """The maxima and their positions."""
 
     def channels_last(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _maxima(x, windows, strides, pads, rectified)
+        return maxima(x, windows, strides, pads, rectified)
 
     def batch_last(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         y, position = stored(*channels_last(to_batch_last(x)))
@@ -209,20 +209,29 @@ def _max_pool2d_bwd(
     del rectified
     positions, (_, *size, _) = saved[0], saved[1].shape
 
+    def tiles(y_bar: jax.Array, positions: jax.Array) -> jax.Array:
+        return _tile(y_bar, positions, (size[0], size[1]), windows)
+
+    def stored_tiles(y_bar: jax.Array, positions: jax.Array) -> jax.Array:
+        return tiles(*stored(y_bar, positions))
+
     def channels_last(y_bar: jax.Array, positions: jax.Array) -> jax.Array:
-        return _scatter(y_bar, positions, (size[0], size[1]), windows, strides, pads)
+        return scatter(y_bar, positions, (size[0], size[1]), windows, strides, pads)
 
     def batch_last(y_bar: jax.Array, positions: jax.Array) -> jax.Array:
         (y_bar,) = stored(to_batch_last(y_bar))
         return to_batch_first(channels_last(y_bar, to_batch_last(positions)))
 
-    return (by_platform(batch_last, channels_last, y_bar, positions, **_sizes(y_bar, windows)),)
+    # Windows side by side are written once, in whichever layout: a transpose would cost more.
+    side_by_side = windows == strides and pads == ((0, 0), (0, 0))
+    on_cpu, elsewhere = (stored_tiles, tiles) if side_by_side else (batch_last, channels_last)
+    return (by_platform(on_cpu, elsewhere, y_bar, positions, **_sizes(y_bar, windows)),)
 
 
 _max_pool2d.defvjp(_max_pool2d_fwd, _max_pool2d_bwd)
 
 
-def _maxima(
+def maxima(
     x: jax.Array, windows: Pair, strides: Pair, pads: Pads, rectified: bool
 ) -> tuple[jax.Array, jax.Array]:
     """The maximum of each window of x `[·, H, W, ·]`, and its position."""
@@ -230,20 +239,40 @@ def _maxima(
     first = _first_positions(x.shape[1:3], windows, strides, pads)
     x = lax.pad(x, least, [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
     views = [view(x, place, windows, strides) for place in _places(windows)]
-    maximum = jnp.full_like(views[0], least)
-    position = jnp.broadcast_to(first[None, :, :, None], maximum.shape)
-    for p, candidate in enumerate(views):
+    return maximum_of(views, first[None, :, :, None], rectified)
+
+
+def maximum_of(
+    candidates: Sequence[jax.Array], first: np.ndarray, rectified: bool
+) -> tuple[jax.Array, jax.Array]:
+    """The elementwise maximum of the candidates, and which one it is: `first` where all are −∞, the
+    last nan where there is one. Rectified, it is at least 0, and none of them where it is 0."""
+    maximum = candidates[0]
+    position = jnp.broadcast_to(first, maximum.shape)
+    for p, candidate in enumerate(candidates[1:], 1):
         replaces = (candidate > maximum) | jnp.isnan(candidate)
-        maximum = jnp.where(replaces, candidate, maximum)
+        maximum = lax.max(maximum, candidate)
         position = jnp.where(replaces, np.uint8(p), position)
     if not rectified:
         return maximum, position
     passes = is_positive_or_nan(maximum)
-    clipped = np.uint8(len(views))
+    clipped = np.uint8(len(candidates))
     return jnp.where(passes, maximum, 0), jnp.where(passes, position, clipped)
 
 
-def _scatter(
+def _tile(y_bar: jax.Array, position: jax.Array, size: Pair, windows: Pair) -> jax.Array:
+    """x̄ `[N, *size, C]` of windows side by side: each ȳ at its window's position."""
+    batch, height, width, channels = y_bar.shape
+    places = np.arange(math.prod(windows), dtype=np.uint8).reshape(windows[0], 1, windows[1], 1)
+    is_there = position[:, :, None, :, None] == places
+    tiles = jnp.where(is_there, y_bar[:, :, None, :, None], jnp.zeros((), y_bar.dtype))
+    rows, columns = height * windows[0], width * windows[1]
+    x_bar = tiles.reshape(batch, rows, columns, channels)
+    rest = [(0, 0, 0), (0, size[0] - rows, 0), (0, size[1] - columns, 0), (0, 0, 0)]
+    return lax.pad(x_bar, jnp.zeros((), y_bar.dtype), rest)
+
+
+def scatter(
     y_bar: jax.Array,
     position: jax.Array,
     size: tuple[int, ...],

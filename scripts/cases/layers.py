@@ -62,6 +62,20 @@ def relu_max_pool2d_reference(
     return relu_reference(max_pool2d_reference(x, window=window, stride=stride, pads=pads))
 
 
+def conv2d_relu_max_pool2d_reference(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+    window: tuple[int, int] = (2, 2),
+) -> jax.Array:
+    """The three operations, one after the other."""
+    z = conv2d_reference(x, kernel, bias, stride=stride, pads=pads)
+    return relu_max_pool2d_reference(z, window=window, stride=window)
+
+
 def _windows(
     x: jax.Array,
     window: tuple[int, ...],
@@ -170,5 +184,15 @@ CASES: tuple[Case, ...] = (
         ((2, 6, 5, 3), True),
         kinks=_POOL_KINK + "; at a maximum of 0 the derivative is 0",
         timed_shapes=_TIMED_POOL,
+    ),
+    make_case(
+        "conv2d_relu_max_pool2d",
+        jaxfn.conv2d_relu_max_pool2d,
+        conv2d_relu_max_pool2d_reference,
+        ((2, 6, 7, 2), True),
+        ((3, 3, 2, 3), False),
+        ((3,), False),
+        kinks=_POOL_KINK + "; at a maximum of 0 the derivative is 0",
+        timed_shapes=(*_TIMED_CONV2D, (16,)),
     ),
 )

@@ -34,13 +34,16 @@ def scans(fun, *args) -> list[int]:
     return [eqn.params["length"] for eqn in eqns if eqn.primitive.name == "scan"]
 
 
+of_the_whole_batch = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 24, 25])
 @pytest.mark.parametrize("kept", [1, 100, 400, 10**9])
 def test_the_size_of_the_slices_changes_nothing(monkeypatch, size, kept):
     monkeypatch.setattr(microbatches, "_KEPT_BYTES", kept)
     args = problem(size)
     actual = jax.jit(jaxfn.microbatched_value_and_grad(mean_loss))(*args)
-    expected = jax.value_and_grad(mean_loss, has_aux=True)(*args)
+    expected = of_the_whole_batch(*args)
     chex.assert_trees_all_close(actual, expected, rtol=2e-6, atol=1e-7)
     chex.assert_trees_all_equal_dtypes(actual, expected)
 
@@ -87,13 +90,14 @@ def test_sixteen_bit_gradients_are_summed_in_float32(monkeypatch):
 def test_a_step_takes_memory_for_a_slice_and_not_for_the_batch():
     graphdef, params = split_model(models.LeNet(rngs=nnx.Rngs(0)))
     loss_fn = make_loss_fn(graphdef)
-    args = (params, jnp.zeros((1024, 32, 32, 1)), jnp.zeros(1024, int))
 
-    def temporary(fun) -> int:
+    def temporary(fun, size: int) -> int:
+        args = (params, jnp.zeros((size, 32, 32, 1)), jnp.zeros(size, int))
         return jax.jit(fun).lower(*args).compile().memory_analysis().temp_size_in_bytes
 
-    sliced = temporary(jaxfn.microbatched_value_and_grad(loss_fn))
-    assert sliced < temporary(jax.value_and_grad(loss_fn, has_aux=True)) / 4
+    sliced = jaxfn.microbatched_value_and_grad(loss_fn)
+    assert temporary(sliced, 1024) < temporary(jax.value_and_grad(loss_fn, has_aux=True), 1024) / 4
+    assert temporary(sliced, 8192) < 1.5 * temporary(sliced, 1024)
 
 
 @pytest.mark.parametrize(

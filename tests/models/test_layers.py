@@ -64,6 +64,16 @@ def test_conv2d_is_the_functional_api_with_its_parameters():
     assert np.abs(layer.kernel[...]).max() <= 1 / np.sqrt(3 * 2 * 2)
 
 
+def test_conv2d_relu_max_pool2d_is_the_functional_api_with_its_parameters():
+    layer = models.Conv2dReluMaxPool2d(
+        2, 3, (3, 3), window=(1, 2), stride=(2, 1), padding="SAME", rngs=nnx.Rngs(0)
+    )
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((1, 6, 6, 2)), "float32")
+    z = jaxfn.conv2d(x, layer.kernel[...], layer.bias[...], stride=(2, 1), padding="SAME")
+    expected = jaxfn.max_pool2d(jaxfn.relu(z), (1, 2))
+    chex.assert_trees_all_close(layer(x), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_layer_trains_by_nnx_grad():
     layer = models.Linear(3, 4, rngs=nnx.Rngs(0))
     gradients = nnx.grad(lambda m: jnp.sum(m(jnp.ones((2, 3)))))(layer)

@@ -168,7 +168,7 @@ def test_cost_per_image(monkeypatch):
         assert [contestants[name].run() for name in costs] == [2, 4]
         return [Row(group, name, Timing((cost,))) for name, cost in costs.items()]
 
-    monkeypatch.setattr(benchmark_lenet, "compiled", fake)
+    monkeypatch.setattr(benchmark_lenet, "carried", fake)
     monkeypatch.setattr(benchmark_lenet, "measure", measure)
     ((two, four),) = cost_per_image([2, 4], QUICK)
     assert two.figures == {"ms_per_1000_images": 5e5, "cost_against_least": 1.0}

@@ -14,6 +14,7 @@ from scripts.benchmark_timing import (
     Row,
     Timing,
     add_speed,
+    carried,
     compiled,
     interleave,
     measure,
@@ -78,7 +79,7 @@ def test_a_sample_of_a_fast_contestant_is_many_calls(clock):
 
     timing = interleave({"fast": run}, Effort(1, 100.0))["fast"]
     assert timing.seconds == (pytest.approx(1e-3),)
-    assert next(calls) == 2 + 1 + 5  # the round that warms up, a call before the sample, 5 ms
+    assert next(calls) == 2 + 5 + 5  # the round that warms up, 5 ms untimed, 5 ms
 
 
 def test_who_cannot_run_has_a_row_that_says_why():
@@ -115,3 +116,18 @@ def test_a_compiled_contestant_knows_its_memory():
     assert contestant.figures["temporary_bytes"] >= 64 * 64 * 4
     assert contestant.figures["compile_seconds"] > 0
     assert contestant.run()[0, 0] == 64**2
+
+
+def test_a_carried_contestant_goes_on_from_its_own_state():
+    state = {"count": jnp.zeros(())}
+
+    def step(state, by):
+        return {"count": state["count"] + by}, state["count"]
+
+    one, other = carried(step, state, jnp.ones(())), carried(step, state, 2 * jnp.ones(()))
+    for contestant in (one, one, other):
+        result = contestant.run()
+    assert [c.run()[0]["count"].item() for c in (one, other)] == [3, 4]
+    assert result[1].item() == 0  # before the step
+    assert one.figures.keys() == {"compile_seconds", "temporary_bytes"}
+    assert state["count"].item() == 0  # not given away

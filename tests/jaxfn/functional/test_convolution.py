@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 
 import chex
@@ -13,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxfn
-from scripts.cases import conv2d_reference
-from tests.jaxfn.functional.oracles import assert_close, cotangent, value_and_gradients
+from tests.jaxfn.functional import by_numpy
+from tests.jaxfn.functional.oracles import assert_close, compiled, cotangent, value_and_gradients
 
 
 def normal(*shape: int, dtype="float32", seed: int = 0) -> jax.Array:
@@ -39,25 +38,19 @@ def test_any_size_stride_and_padding(size, kernel, channels, batch, stride, padd
     def ours(*args):
         return jaxfn.conv2d(*args, stride=stride, padding=padding)
 
-    def reference(*args):
-        return conv2d_reference(*args, stride=stride, pads=padding)
-
     y_bar = cotangent(jax.eval_shape(ours, *args))
     actual = jax.jit(lambda *a: value_and_gradients(ours, a, y_bar))(*args)
-    expected = jax.jit(lambda *a: value_and_gradients(reference, a, y_bar))(*args)
-    assert_close(actual, expected, 1e-5)
+    assert_close(actual, by_numpy.conv2d(args, y_bar, stride, padding), 1e-5)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 def test_same_padding_is_that_of_xla(stride, kernel):
     x, k = normal(1, 7, 8, 2), normal(kernel, kernel, 2, 3)
-    y = jaxfn.conv2d(x, k, stride=stride, padding="SAME")
+    y = jax.jit(lambda x, k: jaxfn.conv2d(x, k, stride=stride, padding="SAME"))(x, k)
     assert y.shape == (1, -(-7 // stride), -(-8 // stride), 3)
-    expected = jax.lax.conv_general_dilated(
-        x, k, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    assert_close(y, expected, 1e-5)
+    pads = jax.lax.padtype_to_pads((7, 8), (kernel, kernel), (stride, stride), "SAME")
+    assert_close(y, by_numpy.conv2d((x, k), y, (stride, stride), (*pads,))[0], 1e-5)
 
 
 def test_the_forms_of_stride_and_padding():
@@ -79,18 +72,14 @@ def test_many_channels():
     # More than a CPU takes with the batch last.
     args = (normal(2, 6, 5, 20), normal(3, 2, 20, 4), normal(4))
     y_bar = normal(2, 4, 4, 4, seed=1)
-    assert_close(
-        value_and_gradients(jaxfn.conv2d, args, y_bar),
-        value_and_gradients(conv2d_reference, args, y_bar),
-        1e-5,
-    )
+    expected = by_numpy.conv2d(args, y_bar, (1, 1), ((0, 0), (0, 0)))
+    assert_close(compiled(jaxfn.conv2d)(y_bar, *args), expected, 1e-5)
 
 
 def test_strides_at_which_the_gradient_of_lax_aborts_the_compiler():
     args = (normal(1, 4, 4, 1), normal(3, 3, 1, 1))
-    y, x_bar, _ = value_and_gradients(
-        lambda *args: jaxfn.conv2d(*args, stride=3), args, jnp.ones((1, 1, 1, 1))
-    )
+    strided = compiled(lambda *args: jaxfn.conv2d(*args, stride=3))
+    y, x_bar, _ = strided(np.ones((1, 1, 1, 1), np.float32), *args)
     np.testing.assert_allclose(y.item(), np.vdot(args[0][0, :3, :3], args[1][..., 0]), 1e-5)
     np.testing.assert_array_equal(x_bar[0, :3, :3, 0], args[1][..., 0, 0])
 
@@ -120,20 +109,23 @@ def test_what_the_positions_see_is_not_kept():
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) == x.nbytes + kernel.nbytes
 
 
-def test_transposes_cancel_between_operations():
+def pooled_apart(x, kernel):
+    return jaxfn.relu_max_pool2d(jaxfn.conv2d(x, kernel), 3, stride=2)
+
+
+@pytest.mark.parametrize("block", [pooled_apart, jaxfn.conv2d_relu_max_pool2d])
+def test_transposes_cancel_between_operations(block):
     """In the compiled gradient of a chain of operations only the images are transposed."""
     x, k1, k2 = normal(64, 14, 14, 1), normal(3, 3, 1, 6), normal(3, 3, 6, 16)
 
     def loss(k1, k2, x):
-        h = jaxfn.relu_max_pool2d(jaxfn.conv2d(x, k1))
-        return jnp.sum(jaxfn.relu_max_pool2d(jaxfn.conv2d(h, k2)) ** 2)
+        return jnp.sum(block(block(x, k1), k2) ** 2)
 
     hlo = jax.jit(jax.grad(loss, (0, 1))).lower(k1, k2, x).compile().as_text()
     shapes = re.findall(r"= \w+\[([\d,]+)\]\S* (?:transpose|copy)\(", hlo)
-    sizes = {math.prod(map(int, shape.split(","))) for shape in shapes}
-    between = {64 * 12 * 12 * 6, 64 * 6 * 6 * 6, 64 * 4 * 4 * 16}
-    assert 32 * 14 * 14 in sizes
-    assert not sizes & between
+    images = {shape for shape in shapes if "64" in shape.split(",") and shape.count(",") == 3}
+    assert images <= {"1,14,14,64", "1,14,15,64"}  # the latter with a column more
+    assert images
 
 
 def test_an_empty_batch():
@@ -147,18 +139,19 @@ def test_an_empty_batch():
 def test_sixteen_bit_sums_accumulate_in_float32(dtype):
     # 8192 halves, which would stall at 128 (bfloat16) or 1024 (float16): forward over the window,
     # in the kernel's and the bias's gradient over the image.
-    ones = jnp.ones((1, 64, 64, 2), dtype)
-    half = jnp.full((64, 64, 2, 1), 0.5, dtype)
-    assert jaxfn.conv2d(ones, half).item() == 4096
-    images = jnp.ones((8, 32, 32, 1), dtype)
-    y, vjp = jax.vjp(jaxfn.conv2d, images, jnp.ones((1, 1, 1, 1), dtype), jnp.zeros(1, dtype))
-    _, kernel_bar, bias_bar = vjp(jnp.full_like(y, 0.5))
+    def full(value, *shape):
+        return jnp.asarray(np.full(shape, value), dtype)
+
+    assert jaxfn.conv2d(full(1, 1, 64, 64, 2), full(0.5, 64, 64, 2, 1)).item() == 4096
+    images = full(1, 8, 32, 32, 1)
+    _, vjp = jax.vjp(jaxfn.conv2d, images, full(1, 1, 1, 1, 1), full(0, 1))
+    _, kernel_bar, bias_bar = vjp(full(0.5, 8, 32, 32, 1))
     assert (kernel_bar.item(), bias_bar.item()) == (4096, 4096)
 
 
 def test_mixed_dtypes():
     args = (normal(1, 4, 4, 1, dtype="bfloat16"), normal(2, 2, 1, 3), normal(3, dtype="float16"))
-    y, *gradients = value_and_gradients(jaxfn.conv2d, args, normal(1, 3, 3, 3))
+    y, *gradients = compiled(jaxfn.conv2d)(normal(1, 3, 3, 3), *args)
     assert y.dtype == jnp.float32
     chex.assert_trees_all_equal_dtypes(gradients, [*args])
 

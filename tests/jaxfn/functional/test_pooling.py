@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxfn
-from scripts.cases import max_pool2d_reference, relu_max_pool2d_reference
-from tests.jaxfn.functional.oracles import assert_close, cotangent, value_and_gradients
+from tests.jaxfn.functional import by_numpy
+from tests.jaxfn.functional.oracles import assert_close, compiled, cotangent, value_and_gradients
 
 
 @st.composite
@@ -26,12 +26,7 @@ def pools(draw):
 
 @settings(deadline=None, max_examples=12)
 @given(
-    operation=st.sampled_from(
-        [
-            (jaxfn.max_pool2d, max_pool2d_reference),
-            (jaxfn.relu_max_pool2d, relu_max_pool2d_reference),
-        ]
-    ),
+    operation=st.sampled_from([jaxfn.max_pool2d, jaxfn.relu_max_pool2d]),
     pool=pools(),
     shape=st.tuples(
         st.integers(1, 4), st.integers(3, 6), st.integers(3, 6), st.sampled_from([2, 17])
@@ -44,21 +39,18 @@ def test_any_window_stride_and_padding_ties_included(operation, pool, shape, see
     x = jnp.asarray(np.random.RandomState(seed).randint(-1, 2, size=shape), "float32")
 
     def ours(x):
-        return operation[0](x, window, stride=stride, padding=pads)
-
-    def reference(x):
-        return operation[1](x, window=window, stride=stride, pads=pads)
+        return operation(x, window, stride=stride, padding=pads)
 
     y_bar = cotangent(jax.eval_shape(ours, x))
     actual = jax.jit(lambda x: value_and_gradients(ours, [x], y_bar))(x)
-    expected = jax.jit(lambda x: value_and_gradients(reference, [x], y_bar))(x)
-    assert_close(actual, expected, 1e-6)
+    relu = operation is jaxfn.relu_max_pool2d
+    assert_close(actual, by_numpy.max_pool2d(x, y_bar, window, stride, pads, relu=relu), 1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_ties_go_to_the_first_maximum_in_row_major_order(dtype):
     x = jnp.array([[0, 5, 1, 1], [5, 5, 1, 1]], dtype).reshape(1, 2, 4, 1)
-    gradient = jax.grad(lambda x: jaxfn.max_pool2d(x).sum())(x)
+    gradient = jax.jit(jax.grad(lambda x: jaxfn.max_pool2d(x).sum()))(x)
     expected = jnp.array([[0, 1, 1, 0], [0, 0, 0, 0]], dtype).reshape(x.shape)
     chex.assert_trees_all_equal(gradient, expected)
 
@@ -104,37 +96,30 @@ def test_infinities():
 @pytest.mark.parametrize("operation", [jaxfn.max_pool2d, jaxfn.relu_max_pool2d])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_kept_is_one_byte_per_pooled_element(operation, dtype):
-    x = jnp.ones((8, 30, 30, 6), dtype)
-    _, vjp = jax.vjp(operation, x)
+    vjp = jax.jit(lambda x: jax.vjp(operation, x)[1])(jnp.ones((8, 30, 30, 6), dtype))
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) == 8 * 15 * 15 * 6
 
 
 def test_relu_max_pool2d_is_max_pool2d_of_relu():
     x = jnp.asarray(np.random.RandomState(0).standard_normal((4, 9, 8, 3)), "float32")
     y_bar = cotangent(jax.eval_shape(jaxfn.max_pool2d, x))
-    fused = value_and_gradients(jaxfn.relu_max_pool2d, [x], y_bar)
-    for apart in (
+    forms = (
+        jaxfn.relu_max_pool2d,
         lambda x: jaxfn.max_pool2d(jaxfn.relu(x)),
         lambda x: jaxfn.relu(jaxfn.max_pool2d(x)),
-    ):
-        chex.assert_trees_all_equal(fused, value_and_gradients(apart, [x], y_bar))
-
-
-@pytest.mark.parametrize(
-    ("operation", "reference"),
-    [
-        (jaxfn.max_pool2d, max_pool2d_reference),
-        (jaxfn.relu_max_pool2d, relu_max_pool2d_reference),
-    ],
-)
-def test_a_window_of_many_positions(operation, reference):
-    x = jnp.asarray(np.random.RandomState(0).standard_normal((2, 12, 11, 2)), "float32")
-    y_bar = jnp.ones((2, 4, 3, 2))
-    assert_close(
-        value_and_gradients(lambda x: operation(x, 9, stride=1), [x], y_bar),
-        value_and_gradients(lambda x: reference(x, window=(9, 9), stride=(1, 1)), [x], y_bar),
-        1e-6,
     )
+    fused, *others = jax.jit(lambda x: [value_and_gradients(f, [x], y_bar) for f in forms])(x)
+    for apart in others:
+        chex.assert_trees_all_equal(fused, apart)
+
+
+@pytest.mark.parametrize("operation", [jaxfn.max_pool2d, jaxfn.relu_max_pool2d])
+def test_a_window_of_many_positions(operation):
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((2, 12, 11, 2)), "float32")
+    y_bar = np.ones((2, 4, 3, 2), np.float32)
+    actual = compiled(lambda x: operation(x, 9, stride=1))(y_bar, x)
+    relu = operation is jaxfn.relu_max_pool2d
+    assert_close(actual, by_numpy.max_pool2d(x, y_bar, (9, 9), (1, 1), relu=relu), 1e-6)
 
 
 def test_an_empty_batch():
