@@ -70,13 +70,13 @@ MODES = {
     "grad of checkpoint": lambda fun: jax.grad(total(jax.checkpoint(fun))),
     "vmap of grad": lambda fun: lambda x: jax.vmap(jax.grad(total(fun)))(jnp.stack([x, x + 0.1])),
     "grad of vmap": lambda fun: lambda x: jax.grad(total(jax.vmap(fun)))(jnp.stack([x, x + 0.1])),
-    "hessian": lambda fun: jax.hessian(total(fun)),
+    "hessian": lambda fun: jax.jit(jax.hessian(total(fun))),
     "grad of grad": lambda fun: jax.grad(total(jax.grad(total(fun)))),
     "grad of scan": lambda fun: jax.grad(
         lambda x: jax.lax.scan(lambda c, _: (fun(c), None), x, None, length=2)[0].sum()
     ),
     "autodiff": lambda fun: jax.grad(total(autodiff(fun))),
-    "shard_map": lambda fun: jax.grad(total(in_shard_map(fun))),
+    "shard_map": lambda fun: jax.jit(jax.grad(total(in_shard_map(fun)))),
 }
 
 
@@ -256,4 +256,5 @@ def test_any_nesting(names, batched):
         twin = LAYERS.get(name, lambda fun: fun)(twin)
     op, twin = (jax.vmap(op), jax.vmap(twin)) if batched else (op, twin)
     x = jnp.stack([X, X + 0.1]) if batched else X
-    assert_close(jax.grad(total(autodiff(op)))(x), jax.grad(total(twin))(x))
+    both = jax.jit(lambda x: (jax.grad(total(autodiff(op)))(x), jax.grad(total(twin))(x)))
+    assert_close(*both(x))

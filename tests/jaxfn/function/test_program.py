@@ -9,12 +9,13 @@ import chex
 import jax
 import jax.export
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxfn
-from tests.jaxfn.test_function import (
+from tests.jaxfn.function.operations import (
     B,
     W,
     X,
@@ -133,8 +134,13 @@ def test_a_bare_array_is_the_output_however_it_is_nested():
     dtype=st.sampled_from(["float16", "bfloat16", "float32", "complex64"]),
 )
 def test_any_shape_and_dtype(shape, dtype):
-    x = jnp.ones(shape, dtype)
-    y, vjp = jax.vjp(Multiply.apply, x, 2 * x)
-    grads = vjp(y)
-    chex.assert_trees_all_equal_shapes_and_dtypes(grads, (x, x))
-    chex.assert_trees_all_equal(grads, (4 * x, 2 * x))
+    one, two, four = (jnp.asarray(np.full(shape, value), dtype) for value in (1, 2, 4))
+
+    @jax.jit
+    def gradients(x, y):
+        product, vjp = jax.vjp(Multiply.apply, x, y)
+        return vjp(product)
+
+    grads = gradients(one, two)
+    chex.assert_trees_all_equal_shapes_and_dtypes(grads, (one, one))
+    chex.assert_trees_all_equal(grads, (four, two))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-GUIDE = Path(__file__).parents[2] / "docs" / "from_pytorch.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "from_pytorch.md"
 
 
 def run(in_pytorch: bool) -> dict:
