@@ -58,15 +58,21 @@ def cotangents_for(subject: Subject, probe: Probe) -> np.ndarray:
             return np.array([[1.0], [-0.7]])
         if m <= BASIS:
             return np.concatenate([np.eye(m), rng.standard_normal((2, m)), np.ones((1, m))])
-        basis = np.eye(m)[rng.choice(m, 3, replace=False)] if m <= 20_000 else np.zeros((0, m))
+        if subject.huge:
+            return np.concatenate([rng.standard_normal((1, m)), np.ones((1, m))])
+        basis = np.zeros((3, m))
+        basis[np.arange(3), rng.choice(m, 3, replace=False)] = 1
         return np.concatenate([rng.standard_normal((3, m)), np.ones((1, m)), basis])
     if m == 1:
         return np.ones((1, 1))
     return rng.standard_normal((1 if m > 20_000 else 2, m))
 
 
-def compare(subject: Subject) -> Comparison:
-    """Evaluates rule and reference at all probes, and marks the elements that differ."""
+def compare(subject: Subject, own_values: bool = True) -> Comparison:
+    """Evaluates rule and reference at all probes, and marks the elements that differ.
+
+    Without `own_values` the function's values are taken to be those of the reference.
+    """
     cotangents = [cotangents_for(subject, probe) for probe in subject.probes]
     which = np.repeat(np.arange(len(cotangents)), [len(c) for c in cotangents])
     gammas = np.concatenate(cotangents).astype(np.float32).astype(np.float64)
@@ -74,12 +80,15 @@ def compare(subject: Subject) -> Comparison:
         subject.cotangent_scale = _linear_range(subject, cotangents[0])
         gammas = gammas * subject.cotangent_scale
     x, integers = columns_of(subject.probes)
-    values = run_rows(subject.rule.value, x, integers)[0]
     rows = (x[which], tuple(part[which] for part in integers), gammas)
     primal, rule = run_rows(subject.rule.pull, *rows)
     reference = reference_values = None
     if subject.reference is not None:
         reference_values, reference = run_rows(subject.reference.pull, *rows)
+    if own_values or reference_values is None:
+        values = run_rows(subject.rule.value, x, integers)[0]
+    else:
+        values = reference_values[np.unique(which, return_index=True)[1]]
     usable = np.asarray(np.isfinite(values).all(axis=1))[which]
     usable &= ~_on_the_edge(subject, usable, which)[which]
     if reference_values is not None and not subject.has_surrogate:
@@ -243,3 +252,14 @@ def precision_gap(subject: Subject, found: Comparison, items: np.ndarray) -> np.
     low = run_rows(subject.native_reference.pull, *rows)[1]
     gap = np.abs(low - found.reference[items]) * (2.3e-16 / subject.native_eps)
     return ROUNDING_SAFETY * np.where(np.isfinite(gap), gap, 0.0)
+
+
+def power_of(found: Comparison) -> float | None:
+    """The smallest relative error that the comparison at the given point would have caught."""
+    given = np.flatnonzero((found.which == 0) & found.usable)
+    if not given.size or found.reference is None:
+        return None
+    size = np.abs(found.reference[given]).max(axis=0)
+    tolerance = found.tolerance[given].max(axis=0)
+    large = size > 1e-6 * size.max(initial=0)
+    return float(np.max(tolerance[large] / size[large])) if large.any() else None

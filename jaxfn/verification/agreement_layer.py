@@ -1,15 +1,18 @@
 """The verdict on the comparison with autodiff: what was judged, in one check."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from jaxfn.verification import diagnosis
-from jaxfn.verification.agreement import Comparison
+from jaxfn.verification.agreement import Comparison, compare, power_of
 from jaxfn.verification.elements import element_of
 from jaxfn.verification.judge import KINK, OPEN, RIGHT, WRONG, Judgement, judge
 from jaxfn.verification.probes import GIVEN
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check
 from jaxfn.verification.reproduce import pullback
 from jaxfn.verification.subject import Subject
+from jaxfn.verification.sweep import swept
 
 AUTODIFF = (
     "every element of the gradient agrees with autodiff of the reference at every probe",
@@ -23,7 +26,7 @@ def check_agreement(subject: Subject, found: Comparison) -> Check:
         detail = "skipped because the reference has no autodiff"
         return Check("autodiff", SKIPPED, *AUTODIFF, detail=detail)
     judged = judge(subject, found)
-    power = _power(found)
+    power = power_of(found)
     wrong = [j for j in judged if j.outcome == WRONG]
     if wrong:
         first = min(wrong, key=lambda j: (found.which[j.item] != 0, _closeness(found, j)))
@@ -55,6 +58,18 @@ def check_agreement(subject: Subject, found: Comparison) -> Check:
     return Check("autodiff", PASS, *AUTODIFF, power, detail="; ".join(filter(None, said)))
 
 
+def check_sweep(subject: Subject, passed: Check) -> Check:
+    """The verdict with the points of a sweep added, where the others have passed."""
+    wider, count = swept(subject)
+    if count:
+        visited = f"{len(subject.probes)} probes and {count} points of a sweep"
+        passed = replace(passed, detail="; ".join(filter(None, [passed.detail, visited])))
+    if wider is None:
+        return passed
+    again = check_agreement(wider, compare(wider))
+    return again if again.verdict == FAIL else passed
+
+
 def _closeness(found: Comparison, judged: Judgement) -> float:
     assert found.reference is not None
     with np.errstate(all="ignore"):
@@ -63,13 +78,3 @@ def _closeness(found: Comparison, judged: Judgement) -> float:
         )
         ratio = gap / found.tolerance[judged.item, judged.element]
     return -float(ratio) if np.isfinite(ratio) else -np.inf
-
-
-def _power(found: Comparison) -> float | None:
-    given = np.flatnonzero((found.which == 0) & found.usable)
-    if not given.size or found.reference is None:
-        return None
-    size = np.abs(found.reference[given]).max(axis=0)
-    tolerance = found.tolerance[given].max(axis=0)
-    large = size > 1e-6 * size.max(initial=0)
-    return float(np.max(tolerance[large] / size[large])) if large.any() else None

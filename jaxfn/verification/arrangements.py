@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxfn.verification.agreement import BASIS
 from jaxfn.verification.seen import Cause, Seen, close
 
 
@@ -63,7 +62,7 @@ def rearranged(seen: Seen) -> Cause | None:
 
 def adjoint(seen: Seen) -> Cause | None:
     """The matrix where its transpose belongs: the map itself is applied to the cotangent."""
-    matrices = _matrices(seen)
+    matrices = seen.matrices
     if matrices is None or matrices[0].shape[0] != matrices[0].shape[1]:
         return None
     rule, expected = matrices
@@ -79,7 +78,7 @@ def adjoint(seen: Seen) -> Cause | None:
 
 def permuted(seen: Seen) -> Cause | None:
     """The expected numbers at other elements, or for other elements of the cotangent."""
-    matrices = _matrices(seen)
+    matrices = seen.matrices
     if matrices is None or seen.leaf.is_complex:
         return None
     rule, expected = matrices
@@ -91,6 +90,12 @@ def permuted(seen: Seen) -> Cause | None:
     if close(np.sort(rule, axis=0), np.sort(expected, axis=0)):
         text = f"in the gradient of {name} the cotangent's elements are taken in another order"
         return Cause("elements", text)
+    if not few and close(np.sort(rule, axis=None), np.sort(expected, axis=None)):
+        text = (
+            f"the Jacobian of {name} has the expected entries, at other places: something is not "
+            "transposed, flipped or reversed"
+        )
+        return Cause("elements", text)
     return None
 
 
@@ -101,7 +106,7 @@ def _is_a_permutation(matrix: np.ndarray) -> bool:
 
 def of_outputs(seen: Seen) -> Cause | None:
     """Wrong for one of several outputs only: ignored, of the wrong sign, scaled, exchanged."""
-    matrices = _matrices(seen)
+    matrices = seen.matrices
     if matrices is None or len(seen.subject.rule.outputs) < 2:
         return None
     parts = list(_outputs(seen))
@@ -127,48 +132,6 @@ def of_outputs(seen: Seen) -> Cause | None:
                 return Cause("sign", f"wrong sign {where}")
             return Cause("scale", f"{factor:.6g} times the expected value {where}")
     return None
-
-
-def of_the_point(seen: Seen) -> Cause | None:
-    """At each point one factor for all elements, from point to point another."""
-    assert seen.found.reference is not None
-    if seen.leaf.size * min(seen.subject.rule.size, BASIS) < 3:
-        return None
-    factors: dict[int, float] = {}
-    for probe in np.unique(seen.found.which[seen.items]):
-        here = seen.found.which[seen.items] == probe
-        rule, expected = seen.rule[here], seen.reference[here]
-        if np.count_nonzero(expected) < 3 or not (np.isfinite(rule) & np.isfinite(expected)).all():
-            return None
-        factor = float((rule * expected).sum() / (expected**2).sum())
-        if abs(factor - 1) < 1e-6 or not close(rule, factor * expected):
-            return None
-        factors[int(probe)] = factor
-    values = list(factors.values())
-    if len(values) < 2 or np.ptp(values) < 1e-3 * np.abs(values).max():
-        return None
-    names = [seen.found.probes[probe].name for probe in factors]
-    first, other = (f"{values[k]:.3g} times the expected value at {names[k]}" for k in (0, 1))
-    text = (
-        f"{first}, {other} in the gradient of {seen.leaf.path}: a factor that depends on the "
-        "arguments is missing or wrong"
-    )
-    return Cause("scale", text)
-
-
-def _matrices(seen: Seen) -> tuple[np.ndarray, np.ndarray] | None:
-    """Rule and reference for a basis of cotangents at the given point, `[outputs, elements]`."""
-    found, size = seen.found, seen.subject.rule.size
-    assert found.reference is not None
-    items = np.flatnonzero((found.which == 0) & found.usable)[:size]
-    if not 1 < size <= BASIS or len(items) < size:
-        return None
-    place = np.ix_(items, np.r_[seen.leaf.part])
-    rule, expected = found.rule[place], found.reference[place]
-    scale = found.cotangents[items].diagonal()[:, None]
-    if not np.isfinite(rule).all() or not np.isfinite(expected).all() or close(rule, expected):
-        return None
-    return rule / scale, expected / scale
 
 
 def _outputs(seen: Seen) -> Iterator[slice]:

@@ -24,11 +24,10 @@ PRIMAL = (
 
 
 def check_types(subject: Subject) -> Check:
-    """The dtype of each gradient, without `jit`; JAX lets a wrong one through."""
+    """The dtype of each gradient; JAX lets a wrong one through."""
     arguments = subject.arguments
     wrong = []
-    out, pullback = jax.vjp(subject.native.of_leaves(subject.arguments.integers), _given(subject))
-    (gradients,) = pullback([jnp.ones(o.shape, o.dtype) for o in out])
+    _, gradients = _types(subject)
     for leaf, gradient in zip(arguments.leaves, gradients, strict=True):
         if gradient.dtype != leaf.dtype or gradient.shape != leaf.shape:
             wrong.append(
@@ -46,9 +45,16 @@ def check_types(subject: Subject) -> Check:
     )
 
 
-def _given(subject: Subject) -> list[Any]:
-    values = subject.arguments.values
-    return [values[leaf.position] for leaf in subject.arguments.leaves]
+def _types(subject: Subject) -> tuple[list[Any], list[Any]]:
+    """Outputs and gradients as arrays without values, where the function can be traced."""
+    arguments = subject.arguments
+    given = [arguments.values[leaf.position] for leaf in arguments.leaves]
+
+    def both(arrays: list[Any]) -> tuple[list[Any], list[Any]]:
+        outputs, pullback = jax.vjp(subject.native.of_leaves(arguments.integers), arrays)
+        return outputs, pullback([jnp.ones(o.shape, o.dtype) for o in outputs])[0]
+
+    return both(given) if subject.native.pull.eager else jax.eval_shape(both, given)
 
 
 def _type(array: Any) -> str:
@@ -91,8 +97,12 @@ def check_primal(subject: Subject, out: Any, found: Comparison) -> Check:
 
 
 def _primal_types(subject: Subject, out: Any) -> list[str]:
-    own = [jnp.asarray(leaf) for leaf in jax.tree.leaves(out) if is_inexact(leaf)]
-    ruled, _ = jax.vjp(subject.native.of_leaves(subject.arguments.integers), _given(subject))
+    own = [
+        leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.asarray(leaf)
+        for leaf in jax.tree.leaves(out)
+        if is_inexact(leaf)
+    ]
+    ruled, _ = _types(subject)
     wrong = []
     for leaf, a, b in zip(output_leaves(out), own, ruled, strict=True):
         if (a.dtype, a.weak_type) != (b.dtype, b.weak_type):

@@ -120,6 +120,13 @@ class Arguments:
             arrays.append(part.reshape(leaf.shape).astype(dtype))
         return arrays
 
+    def concrete(self, vector: np.ndarray, wide: bool) -> list[Array]:
+        """The same of numpy's vector, without a compilation."""
+        return [
+            jnp.asarray(self.array(leaf, vector), wide_dtype(leaf.dtype) if wide else leaf.dtype)
+            for leaf in self.leaves
+        ]
+
     def rebuild(self, arrays: Sequence[Array], integers: Sequence[Array]) -> tuple[Any, ...]:
         """The arguments with these differentiable leaves and these integer ones."""
         values = list(self.values)
@@ -143,23 +150,28 @@ def output_leaves(out: Any) -> tuple[Leaf, ...]:
     return leaves_of(jax.tree_util.tree_flatten_with_path(out)[0], "out")
 
 
-def flatten_output(arrays: Sequence[Array], dtype: Any) -> Array:
+def flatten_output(arrays: Sequence[Array], dtype: Any, xp: Any = jnp) -> Array:
     """The vector of points of a list of floating or complex arrays, traceable."""
-    parts = [part.astype(dtype) for array in arrays for part in _traced_parts(array, 1)]
-    return jnp.concatenate(parts) if parts else jnp.zeros(0, dtype)
+    parts = []
+    for array in arrays:
+        parts.append(xp.real(array).reshape(-1).astype(dtype))
+        if xp.iscomplexobj(array):
+            parts.append(xp.imag(array).reshape(-1).astype(dtype))
+    return xp.concatenate(parts) if parts else xp.zeros(0, dtype)
 
 
-def flatten_gradient(arrays: Sequence[Array], leaves: Sequence[Leaf], dtype: Any) -> Array:
+def flatten_gradient(
+    arrays: Sequence[Array], leaves: Sequence[Leaf], dtype: Any, xp: Any = jnp
+) -> Array:
     """The vector of gradients, traceable; a gradient of the wrong kind is cast to the leaf's."""
     parts = []
     for array, leaf in zip(arrays, leaves, strict=True):
         if array.dtype == jax.dtypes.float0:
-            array = jnp.zeros(leaf.shape, dtype)
-        if leaf.is_complex and not jnp.iscomplexobj(array):
-            array = jax.lax.complex(array.astype(dtype), jnp.zeros(array.shape, dtype))
-        found = _traced_parts(array, -1)
-        parts.extend(part.astype(dtype) for part in (found if leaf.is_complex else found[:1]))
-    return jnp.concatenate(parts) if parts else jnp.zeros(0, dtype)
+            array = xp.zeros(leaf.shape, dtype)
+        parts.append(xp.real(array).reshape(-1).astype(dtype))
+        if leaf.is_complex:
+            parts.append(-xp.imag(array).reshape(-1).astype(dtype))
+    return xp.concatenate(parts) if parts else xp.zeros(0, dtype)
 
 
 def cotangents(vector: Array, outputs: Sequence[Array]) -> list[Array]:
@@ -176,10 +188,18 @@ def cotangents(vector: Array, outputs: Sequence[Array]) -> list[Array]:
     return arrays
 
 
-def _traced_parts(array: Array, sign: int) -> list[Array]:
-    if jnp.iscomplexobj(array):
-        return [jnp.real(array).reshape(-1), sign * jnp.imag(array).reshape(-1)]
-    return [array.reshape(-1)]
+def concrete_cotangents(vector: np.ndarray, outputs: Sequence[Array]) -> list[Array]:
+    """The same of numpy's vector, without a compilation."""
+    arrays, start = [], 0
+    for out in outputs:
+        count = int(np.prod(out.shape, dtype=int))
+        part = vector[start : start + count]
+        start += count
+        if jnp.issubdtype(out.dtype, jnp.complexfloating):
+            part = part - 1j * vector[start : start + count]
+            start += count
+        arrays.append(jnp.asarray(part.reshape(out.shape), out.dtype))
+    return arrays
 
 
 def _parts(value: Any, is_complex: bool) -> np.ndarray:

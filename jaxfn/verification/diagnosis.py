@@ -13,15 +13,17 @@ from jaxfn.verification.arrangements import (
     adjoint,
     exchanged,
     of_outputs,
-    of_the_point,
     permuted,
     rearranged,
 )
+from jaxfn.verification.contributions import entries
 from jaxfn.verification.coordinates import Leaf
+from jaxfn.verification.factors import in_common, of_an_argument, of_the_point
 from jaxfn.verification.judge import Judgement
-from jaxfn.verification.probes import EXTREME, GIVEN, NEAR
+from jaxfn.verification.parts import in_a_region, rounded, some, some_elements
+from jaxfn.verification.probes import GIVEN, NEAR
 from jaxfn.verification.regions import region
-from jaxfn.verification.seen import Cause, Seen, close
+from jaxfn.verification.seen import Cause, Jacobians, Seen, close
 from jaxfn.verification.subject import Subject
 
 
@@ -38,9 +40,10 @@ def diagnose(subject: Subject, found: Comparison, wrong: list[Judgement]) -> Cau
         if cause is not None:
             return cause
     places = {"near": near if near.size else items, "given": given, "all": items}
+    jacobians = Jacobians(subject, found)
     for pattern, where in PATTERNS:
         for leaf in bad:
-            seen = Seen(subject, found, leaf, places[where])
+            seen = Seen(subject, found, leaf, places[where], jacobians)
             cause = pattern(seen) if seen.bad.any() else None
             if cause is not None:
                 return cause
@@ -144,16 +147,25 @@ def _everywhere(seen: Seen) -> Cause | None:
     if abs(factor + 1) < 1e-6:
         return Cause("sign", f"wrong sign: -1 times the expected gradient of {seen.leaf.path}")
     text = f"{factor:.6g} times the expected value everywhere in the gradient of {seen.leaf.path}"
+    return _mean_or_sum(seen, factor, text) or Cause("scale", f"{text} (scale)")
+
+
+def _mean_or_sum(seen: Seen, factor: float, text: str) -> Cause | None:
+    """The axis whose size the factor is, or its inverse; a factor of two has likelier causes."""
+    elementwise = seen.leaf.size == seen.subject.rule.size
     for size, what in _sizes(seen):
-        if size == 2 and seen.leaf.size >= seen.subject.rule.size and "window" not in what:
-            continue  # a factor of two has more likely causes
-        if size > 1 and abs(factor * size - 1) < 1e-6:
-            reason = f"mean where a sum is expected over {what} (factor 1/{size})"
-            return Cause("mean-for-sum", f"{text}: {reason}")
-        if size > 1 and abs(factor / size - 1) < 1e-6:
-            reason = f"sum where a mean is expected over {what} (factor {size})"
-            return Cause("sum-for-mean", f"{text}: {reason}")
-    return Cause("scale", f"{text} (scale)")
+        if size < 2 or (size == 2 and elementwise):
+            continue
+        for name, times, words in (
+            ("mean-for-sum", factor * size, "a mean where a sum is expected"),
+            ("sum-for-mean", factor / size, "a sum where a mean is expected"),
+        ):
+            if abs(times - 1) < 1e-6:
+                if size == 2:
+                    return Cause("scale", f"{text} (scale; so would {words} over {what} be)")
+                ratio = f"1/{size}" if name == "mean-for-sum" else f"{size}"
+                return Cause(name, f"{text}: {words} over {what} (factor {ratio})")
+    return None
 
 
 def _sizes(seen: Seen) -> Iterator[tuple[int, str]]:
@@ -201,79 +213,13 @@ def _real_cotangents(seen: Seen) -> np.ndarray:
     return np.flatnonzero(~gammas[:, np.array(imaginary, bool)].any(axis=1))
 
 
-def _some(seen: Seen) -> Cause | None:
-    """Wrong in a part of the domain, in some elements, or at some points only."""
-    where = region(seen.subject, seen.found, seen.leaf)
-    bad = seen.bad
-    zero = bool(bad.any()) and not seen.rule[bad].any()
-    name = seen.leaf.path
-    if where:
-        if zero:
-            return Cause("zero-region", f"the gradient of {name} is zero where {where}")
-        return Cause("region", f"the gradient of {name} is wrong where {where}")
-    elements = _fixed_elements(seen)
-    if elements:
-        what = "zero" if zero else "wrong"
-        return Cause("elements", f"the gradient of {name} is {what} in {elements}")
-    return _some_points(seen, zero)
-
-
-def _fixed_elements(seen: Seen) -> str:
-    """The elements that are wrong at every point, if those are the only ones."""
-    usable = [
-        i
-        for i in np.flatnonzero(seen.found.usable)
-        if seen.found.probes[seen.found.which[i]].kind != EXTREME
-    ]
-    part = seen.found.bad[np.ix_(usable, np.r_[seen.leaf.part])]
-    often = part.mean(axis=0)
-    bad = np.flatnonzero(often > 0)
-    fixed = bad.size and bad.size < 0.9 * part.shape[1] and (often[bad] > 0.3).all()
-    if not fixed:
-        return ""
-    return _listed(seen.leaf, bad)
-
-
-def _listed(leaf: Leaf, elements: np.ndarray) -> str:
-    first = [list(leaf.index_of(leaf.start + int(k))) for k in elements[:3]]
-    more = f" and {elements.size - 3} more" if elements.size > 3 else ""
-    return f"{elements.size} of {leaf.size} elements: {', '.join(map(str, first))}{more}"
-
-
-def _some_points(seen: Seen, zero: bool) -> Cause | None:
-    found = seen.found
-    usable = {int(w) for w in found.which[found.usable]}
-    bad = {int(found.which[i]) for i in seen.items if found.bad[i, seen.leaf.part].any()}
-    if not bad or 0 in bad:
-        return None
-    names = [found.probes[i].name for i in sorted(bad)]
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    if all(name.startswith("integers") for name in names):
-        text = f"the gradient of {seen.leaf.path} is wrong for other integer arguments: {listed}"
-        return Cause("elements", text)
-    text = (
-        f"right at the given point, wrong at {len(bad)} of {len(usable)} others: the gradient of "
-        f"{seen.leaf.path} at {listed}"
-    )
-    return Cause("zero-region" if zero else "region", text)
-
-
-def _some_elements(seen: Seen) -> Cause | None:
-    """A small part of the elements: which they are may depend on the integer arguments."""
-    bad = np.flatnonzero(seen.bad.any(axis=0))
-    if not 0 < bad.size <= seen.leaf.size / 2 or seen.leaf.is_complex:
-        return None
-    what = "zero" if not seen.rule[seen.bad].any() else "wrong"
-    text = f"the gradient of {seen.leaf.path} is {what} in {_listed(seen.leaf, bad)}"
-    return Cause("elements", f"{text}, at the given point")
-
-
 PATTERNS = (
     (_lowered, "near"),
     (_not_finite, "all"),
     (_surrogate, "near"),
     (_everywhere, "near"),
     (of_the_point, "near"),
+    (of_an_argument, "near"),
     (_everywhere, "given"),
     (exchanged, "near"),
     (exchanged, "given"),
@@ -282,6 +228,10 @@ PATTERNS = (
     (adjoint, "given"),
     (of_outputs, "given"),
     (permuted, "given"),
-    (_some, "all"),
-    (_some_elements, "given"),
+    (rounded, "all"),
+    (in_a_region, "all"),
+    (entries, "given"),
+    (in_common, "near"),
+    (some, "all"),
+    (some_elements, "given"),
 )

@@ -6,7 +6,14 @@ import numpy as np
 
 from jaxfn.verification.agreement import Comparison
 from jaxfn.verification.diagnosis import Cause, diagnose
-from jaxfn.verification.differences import Direction, Values, coordinate, evaluate, steps_of
+from jaxfn.verification.differences import (
+    LOOP_MARGIN,
+    Direction,
+    Values,
+    coordinate,
+    evaluate,
+    steps_of,
+)
 from jaxfn.verification.elements import element_of
 from jaxfn.verification.judge import WRONG, Judgement
 from jaxfn.verification.probes import EXTREME, GIVEN, NEAR
@@ -19,7 +26,10 @@ SHOWS = (
     "errors smaller than that error; points that were not visited",
 )
 COORDINATES, COORDINATES_ALONE = 64, 512
-LOOP_MARGIN = 1e-4  # an iteration stopped early is this far from what an implicit rule assumes
+STOPPED = (
+    "the function calls stop_gradient, or draws from a gamma distribution, so that its derivative, "
+    "which the rule gives, is not the slope of its values: no finite differences"
+)
 
 
 def check_differences(subject: Subject, found: Comparison, decided: bool) -> Check:
@@ -96,15 +106,17 @@ def _directions(subject: Subject, found: Comparison) -> list[Direction]:
     for i, probe in enumerate(found.probes):
         if not found.items_of(i).size or probe.kind == EXTREME:
             continue
-        if not alone and (probe.kind not in (GIVEN, NEAR) or (subject.large and i > 1)):
+        if not alone and (
+            probe.kind not in (GIVEN, NEAR) or (subject.large and i > (0 if subject.huge else 1))
+        ):
             continue
         steps = steps_of(subject, probe)
-        few = min(n, 3 if subject.large else 16)
+        few = min(n, 0 if subject.huge else 3 if subject.large else 16)
         elements = np.arange(n) if n <= limit else subject.rng.choice(n, few, replace=False)
         if probe.kind != GIVEN:
             elements = elements[:8] if alone else elements[:0]
         directions += [coordinate(subject, probe, int(e)) for e in elements]
-        dense = 1 if n <= limit else 2 if subject.large else 6
+        dense = 1 if n <= limit or subject.huge else 2 if subject.large else 6
         for _ in range(dense):
             directions.append(Direction(probe, steps * subject.rng.choice([-1.0, 1.0], n)))
     return directions
@@ -112,15 +124,19 @@ def _directions(subject: Subject, found: Comparison) -> list[Direction]:
 
 def _outcome(subject: Subject, found: Comparison, item: int, values: Values) -> tuple[str, float]:
     """Whether differences along a direction agree with the rule, and their relative error."""
-    vector = values.direction.vector
-    gamma = found.cotangents[item]
+    element, gamma = values.direction.element, found.cotangents[item]
+    moved = slice(None) if element is None else slice(element, element + 1)
+    vector = values.direction.vector[moved]
     with np.errstate(all="ignore"):
-        rule = found.rule[item]
+        rule = found.rule[item, moved]
         slope = float(rule @ vector)
         low, high, _ = values.interval(gamma)
         size = float(np.abs(rule) @ np.abs(vector))
-        margin = (LOOP_MARGIN if subject.loops else 1e-6) * max(size, abs(low + high) / 2)
-        error = (high - low) / 2 / abs(slope) if slope else np.inf
+        margin = 1e-6 * max(size, abs(low + high) / 2)
+        if subject.iterates:
+            largest = np.abs(found.rule[item]).max(initial=0.0)
+            margin = LOOP_MARGIN * max(abs(low + high) / 2, largest * np.abs(vector).sum())
+        error = ((high - low) / 2 + margin) / abs(slope) if slope else np.inf
     if not np.isfinite([low, high]).all():
         return "open", np.inf
     if np.isfinite(slope) and low - margin <= slope <= high + margin:
@@ -139,6 +155,10 @@ def _confirmed(
         )
         if not all(_outcome(subject, found, item, v)[0] == "wrong" for v in again):
             continue
+        if subject.stops and found.reference is not None and not found.bad[item].any():
+            subject.slopeless = True
+            subject.notes.append(STOPPED)
+            return None
         if (
             found.reference is None
             or found.bad[item].any()

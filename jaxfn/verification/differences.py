@@ -11,6 +11,7 @@ from jaxfn.verification.finite_difference import STEPS, Slopes, slopes
 from jaxfn.verification.probes import Probe, within
 from jaxfn.verification.subject import Subject, run_rows
 
+LOOP_MARGIN = 1e-4  # an iteration stopped early is this far from what an implicit rule assumes
 MOST_OUTPUTS = 4096  # whose derivatives are looked at one by one
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxfn.verification import mutation, reproduce
 from jaxfn.verification.agreement import compare
-from jaxfn.verification.agreement_layer import check_agreement
+from jaxfn.verification.agreement_layer import check_agreement, check_sweep
 from jaxfn.verification.contract import check_primal, check_types
 from jaxfn.verification.coordinates import Arguments, canonical
 from jaxfn.verification.difference_layer import check_differences
@@ -177,6 +177,8 @@ def _layers(subject: Subject, out: Any, order: int) -> tuple[Check, ...]:
     checks = [check_types(subject), check_primal(subject, out, found)]
     checks.append(check_linearity(subject))
     agreement = check_agreement(subject, found)
+    if agreement.verdict == PASS:
+        agreement = check_sweep(subject, agreement)
     checks.append(agreement)
     checks.append(check_differences(subject, found, agreement.verdict == PASS))
     checks.extend(check_transformations(subject, found, FAIL in {c.verdict for c in checks}))

@@ -6,7 +6,22 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend import core as jex
 
-LOOPS = {"while", "pure_callback", "io_callback"}
+# what may go on for ever at points that are not meant: rejection, for a negative concentration
+LOOPS = {"while", "pure_callback", "io_callback", "random_gamma"}
+# what autodiff gives another derivative than the slope of the values: none, or an implicit one
+SLOPELESS = {"stop_gradient", "random_gamma"}
+# of matrices, which may be singular
+FACTORISATIONS = {
+    "cholesky",
+    "eig",
+    "eigh",
+    "geqrf",
+    "lu",
+    "qr",
+    "schur",
+    "svd",
+    "triangular_solve",
+}
 
 
 def inner_jaxprs(eqn: Any) -> Iterator[Any]:

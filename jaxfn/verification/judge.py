@@ -157,8 +157,12 @@ def _outcome(
     known = np.isfinite(low) and np.isfinite(high)
     unstable = bool(found.unstable[item, element])
     slack = 1e-9 * abs(rule)
+    near = found.probes[found.which[item]].kind in (GIVEN, NEAR)
+    if not np.isfinite(rule) and subject.factorises and not near:
+        return OPEN  # of a matrix that the check made singular
     if not np.isfinite(rule) and unstable:
-        return WRONG if known and expected else OPEN
+        lost = np.isnan(rule) and _bounded(found, item, element)
+        return WRONG if (known and expected) or lost else OPEN
     if unstable and found.low[item, element] - slack <= rule <= found.high[item, element] + slack:
         return KINK
     flat = known and max(abs(low), abs(high)) < 1e-9 * abs(rule)
@@ -172,9 +176,18 @@ def _outcome(
         return WRONG
     if not np.isfinite(reference):
         return OPEN
-    if not np.isfinite(rule):
-        return WRONG
+    if not np.isfinite(rule):  # away from the given point the function may have no derivative
+        return WRONG if near else OPEN
     return WRONG if not unstable and _stark(subject, found, item, element) else OPEN
+
+
+def _bounded(found: Comparison, item: int, element: int) -> bool:
+    """Whether beside a kink autodiff is finite and of the usual size: no reason to be nan there."""
+    assert found.reference is not None
+    given = found.reference[found.which == 0]
+    usual = np.abs(given[np.isfinite(given)]).max(initial=0)
+    ends = found.low[item, element], found.high[item, element], found.reference[item, element]
+    return bool(np.isfinite(ends).all() and np.abs(ends).max() <= 10 * usual)
 
 
 def _unresolved(subject: Subject, found: Comparison, item: int, element: int) -> bool:

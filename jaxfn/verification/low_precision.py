@@ -1,14 +1,17 @@
 """The rule in the arguments' own precision: as close to the truth as the plain operation."""
 
+from dataclasses import dataclass
+
 import jax.numpy as jnp
 import numpy as np
 
 from jaxfn.verification.agreement import Comparison
-from jaxfn.verification.diagnosis import Cause
+from jaxfn.verification.coordinates import Leaf
 from jaxfn.verification.elements import element_of
 from jaxfn.verification.probes import EXTREME, FAR, GIVEN, NEAR
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
-from jaxfn.verification.subject import Subject, run_rows
+from jaxfn.verification.seen import Cause
+from jaxfn.verification.subject import Subject, columns_of, run_rows
 
 SHOWS = (
     "in its own precision the error against float64 is at most a few times the plain operation's",
@@ -17,38 +20,72 @@ SHOWS = (
 TIMES = 8.0
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients at one probe, in the arguments' own precision and in float64.
+
+    Each is compared with itself in float64: at kinks rule and plain operation may follow different
+    conventions. `plain` is None where the plain operation has no gradient in that precision.
+    """
+
+    kind: str
+    rule: np.ndarray
+    truth: np.ndarray
+    plain: np.ndarray | None
+    plain_truth: np.ndarray
+
+    @property
+    def near(self) -> bool:
+        return self.kind in (GIVEN, NEAR)
+
+
 def check_precision(subject: Subject, found: Comparison) -> Check:
     """Errors of rule and plain operation against float64, and values that are not finite."""
     if not subject.wide:
         detail = "skipped because the agreement is already in the arguments' own precision"
         return Check("precision", SKIPPED, *SHOWS, detail=detail)
     items = np.array([found.items_of(i)[-1] for i in np.unique(found.which[found.usable])], int)
-    probes = [found.probes[found.which[i]] for i in items]
-    x = np.stack([p.x for p in probes])
-    integers = tuple(np.stack(part) for part in zip(*(p.integers for p in probes), strict=True))
-    rows = (x, integers, found.cotangents[items])
-    primal, rule = run_rows(subject.native.pull, *rows)
-    plain = None
-    if subject.native_reference is not None:
-        plain = run_rows(subject.native_reference.pull, *rows)[1]
-    # each against itself in float64: at kinks the two may follow different conventions
-    truth = found.rule[items]
-    plain_truth = truth if found.reference is None else found.reference[items]
-    near = [k for k, probe in enumerate(probes) if probe.kind in (GIVEN, NEAR)]
-    typical = _typical(subject, truth[near])
-    for k, probe in enumerate(probes):
-        if not np.isfinite(primal[k]).all():
-            continue
-        reference = plain[k] if plain is not None else None
-        fault = _fault(
-            subject, probe.kind, (rule[k], truth[k]), (reference, plain_truth[k]), typical
-        )
+    seen = _evaluated(subject, found, items)
+    near = [one.truth for one in seen.values() if one.near]
+    typical = _typical(subject, np.stack(near) if near else np.zeros((0, subject.arguments.size)))
+    for item, one in seen.items():
+        fault = _lost(subject, one) or _inaccurate(subject, one, typical)
         if fault is not None:
             coordinate, text, cause = fault
-            name = f"{probe.name}, in the arguments' own precision"
-            worst = element_of(subject.arguments, coordinate, rule[k], truth[k], name)
+            probe = found.probes[found.which[item]].name
+            name = f"{probe}, in the arguments' own precision"
+            worst = element_of(subject.arguments, coordinate, one.rule, one.truth, name)
             return Check("precision", FAIL, *SHOWS, None, worst, text, cause.text, cause.name)
-    return Check("precision", PASS, *SHOWS, _factor(subject) * subject.native_eps)
+    return Check("precision", PASS, *SHOWS, _power(subject, list(seen.values()), typical))
+
+
+def _evaluated(subject: Subject, found: Comparison, items: np.ndarray) -> dict[int, Gradients]:
+    """The gradients for those items whose value is finite in the arguments' own precision."""
+    x, integers = columns_of([found.probes[found.which[i]] for i in items])
+    rows = (x, integers, found.cotangents[items])
+    primal, rule = run_rows(subject.native.pull, *rows)
+    plain = [None] * len(items)
+    if subject.native_reference is not None:
+        plain = list(run_rows(subject.native_reference.pull, *rows)[1])
+    seen = {}
+    for k, item in enumerate(map(int, items)):
+        if np.isfinite(primal[k]).all():
+            kind, truth = found.probes[found.which[item]].kind, found.rule[item]
+            plain_truth = truth if found.reference is None else found.reference[item]
+            seen[item] = Gradients(kind, rule[k], truth, plain[k], plain_truth)
+    return seen
+
+
+def _power(subject: Subject, seen: list[Gradients], typical: np.ndarray) -> float | None:
+    """The error, relative to the largest element of a leaf, that is caught at the given point."""
+    if not seen or seen[0].kind != GIVEN or seen[0].plain is None:
+        return None
+    powers = []
+    for leaf in subject.arguments.leaves:
+        _, allowed, size = _errors(subject, seen[0], leaf, typical)
+        if size > 0 and np.isfinite(allowed):
+            powers.append(allowed / size)
+    return max(powers, default=None)
 
 
 def _typical(subject: Subject, truth: np.ndarray) -> np.ndarray:
@@ -65,46 +102,58 @@ def _factor(subject: Subject) -> float:
     return 4.0 if subject.native_eps > 1e-5 else 16.0
 
 
-def _fault(
-    subject: Subject,
-    kind: str,
-    own: tuple[np.ndarray, np.ndarray],
-    other: tuple[np.ndarray | None, np.ndarray],
-    typical: np.ndarray,
-) -> tuple[int, str, Cause] | None:
-    (rule, truth), (plain, plain_truth) = own, other
+def _lost(subject: Subject, one: Gradients) -> tuple[int, str, Cause] | None:
+    """An element that is not finite where that of the plain operation is, and is right."""
     limit = min(float(np.finfo(np.float32).max), _largest(subject)) / 1e3
     with np.errstate(all="ignore"):
-        lost = ~np.isfinite(rule) & np.isfinite(truth) & (np.abs(truth) < limit)
-        if plain is not None:
-            lost &= np.isfinite(plain)
-        elif kind not in (GIVEN, NEAR):
-            lost[:] = False
-        if lost.any():
-            text = "the gradient is not finite where that of the plain operation is"
-            diagnosis = f"nan or inf in {_dtype(subject)}: {text} (overflow or underflow)"
-            return int(np.argmax(lost)), text, Cause("nan", diagnosis)
-        if plain is None or kind in (EXTREME, FAR):
+        lost = ~np.isfinite(one.rule) & np.isfinite(one.truth) & (np.abs(one.truth) < limit)
+        if one.plain is not None:
+            lost &= np.isfinite(one.plain)
+        if not one.near and (one.plain is None or subject.factorises):  # of a singular matrix
             return None
-        for leaf in subject.arguments.leaves:
-            part = leaf.part
-            error = np.abs(rule[part] - truth[part])
-            error = np.fmin(error, np.abs(rule[part] - plain[part]))
-            usual = np.abs(plain[part] - plain_truth[part])
-            if not np.isfinite(error).all() or not np.isfinite(usual).all() or error.size == 0:
-                continue
-            eps = float(np.finfo(np.float32).eps) if leaf.is_complex else _eps(leaf.dtype)
-            size = max(np.abs(truth[part]).max(initial=0), typical[part.start])
-            allowed = TIMES * usual.max() + _factor(subject) * eps * size
-            if error.max() > allowed:
-                text = (
-                    f"the error of {leaf.path}'s gradient is {error.max() / size:.2g} of its size, "
-                    f"the plain operation's {usual.max() / size:.2g}"
-                )
-                k = part.start + int(np.argmax(error))
-                said = f"loses accuracy in low precision ({_dtype(subject)}): {text}"
-                return k, text, Cause("low-precision", said)
+    if not lost.any():
+        return None
+    text = "the gradient is not finite where that of the plain operation is"
+    said = f"nan or inf in {_dtype(subject)}: {text} (overflow or underflow)"
+    return int(np.argmax(lost)), text, Cause("nan", said)
+
+
+def _inaccurate(
+    subject: Subject, one: Gradients, typical: np.ndarray
+) -> tuple[int, str, Cause] | None:
+    """An error that is larger than a few times the plain operation's."""
+    if one.plain is None or one.kind in (EXTREME, FAR):
+        return None
+    for leaf in subject.arguments.leaves:
+        with np.errstate(all="ignore"):
+            error, allowed, size = _errors(subject, one, leaf, typical)
+        if error.size == 0 or not np.isfinite(error).all() or not np.isfinite(allowed):
+            continue
+        if error.max() > allowed:
+            usual = np.abs(one.plain[leaf.part] - one.plain_truth[leaf.part]).max()
+            text = (
+                f"the error of {leaf.path}'s gradient is {error.max() / size:.2g} of its size, "
+                f"the plain operation's {usual / size:.2g}"
+            )
+            said = f"loses accuracy in low precision ({_dtype(subject)}): {text}"
+            k = leaf.start + int(np.argmax(error))
+            return k, text, Cause("low-precision", said)
     return None
+
+
+def _errors(
+    subject: Subject, one: Gradients, leaf: Leaf, typical: np.ndarray
+) -> tuple[np.ndarray, float, float]:
+    """The errors of a leaf's gradient, how large they may be, and how large the gradient is."""
+    assert one.plain is not None
+    rule, truth, plain, plain_truth = (
+        a[leaf.part] for a in (one.rule, one.truth, one.plain, one.plain_truth)
+    )
+    error = np.fmin(np.abs(rule - truth), np.abs(rule - plain))
+    usual = np.abs(plain - plain_truth).max(initial=0)
+    size = max(np.abs(truth).max(initial=0), typical[leaf.start] if leaf.size else 0.0)
+    eps = float(np.finfo(np.float32).eps) if leaf.is_complex else _eps(leaf.dtype)
+    return error, float(TIMES * usual + _factor(subject) * eps * size), float(size)
 
 
 def _eps(dtype: object) -> float:

@@ -5,15 +5,17 @@ their own structure (sorted, symmetric, positive definite, triangular, normalise
 is kept; a point that the function does not accept is left out later.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jaxfn.verification.coordinates import Arguments, Leaf
+from jaxfn.verification.structures import keep, structure_of
 
 GIVEN, NEAR, FAR, SPECIAL, EXTREME = "given", "near", "far", "special", "extreme"
+HUGE = 200_000  # elements: the random moves of so many cover the magnitudes in one point
 SPECIAL_VALUES = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 6.0, -6.0)
 
 
@@ -39,25 +41,46 @@ def probes(
             near, because far away the iteration may not converge and no rule is right.
         domain: what `gradcheck` takes as `domain`.
     """
-    structures = [structure_of(arguments.array(leaf, arguments.given)) for leaf in arguments.leaves]
     found = [Probe("the given point", GIVEN, arguments.given, arguments.integers)]
-    found.extend(_integer_probes(arguments, rng))
-    for name, kind, x in _moves(arguments, rng, loops):
-        kept = _keep(arguments, structures, x, rng)
+    integers = _integer_probes(arguments, rng)
+    found.extend(p for p in integers if not callable(domain) or _accepted(arguments, p, domain))
+    found.extend(at_points(arguments, rng, _moves(arguments, rng, loops), domain))
+    return found
+
+
+def at_points(
+    arguments: Arguments,
+    rng: np.random.Generator,
+    moves: Iterable[tuple[str, str, np.ndarray]],
+    domain: Any,
+) -> Iterator[Probe]:
+    """Probes at the points given by name, kind and vector, moved back to where they may be."""
+    structures = [structure_of(arguments.array(leaf, arguments.given)) for leaf in arguments.leaves]
+    for name, kind, x in moves:
+        kept = keep(arguments, structures, x, rng)
         with np.errstate(all="ignore"):
             moved = arguments.rounded(within(arguments, kept, domain))
-        found.append(Probe(name, kind, moved, arguments.integers))
-    if callable(domain):
-        return [found[0], *(p for p in found[1:] if _accepted(arguments, p, domain))]
-    return found
+        probe = Probe(name, kind, moved, arguments.integers)
+        if not callable(domain) or _accepted(arguments, probe, domain):
+            yield probe
+
+
+def redrawn(arguments: Arguments, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Other integer arguments within the range of the given ones."""
+    return tuple(
+        _keep_integers(a, lambda a: rng.choice(_range(a), a.shape)) if _movable(a) else a
+        for a in arguments.integers
+    )
 
 
 def _moves(
     arguments: Arguments, rng: np.random.Generator, loops: bool
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     x, n = arguments.given, arguments.size
+    if n > HUGE:
+        yield from _moves_of_many(arguments, rng, loops)
+        return
     few = n > 2000
-    scale = _scales(arguments)
     for i in range(1 if few else 3):
         yield f"a point nearby ({i})", NEAR, x * (1 + 0.2 * rng.uniform(-1, 1, n))
     if loops:
@@ -81,6 +104,14 @@ def _moves(
     for i in range(1 if few else 2):
         signs = np.sign(x + (x == 0)) if i % 2 == 0 else rng.choice([-1.0, 1.0], n)
         yield f"magnitudes down to 1e-30 ({i})", EXTREME, signs * 10 ** rng.uniform(-30, -10, n)
+    yield from _special_moves(arguments, rng, few)
+
+
+def _special_moves(
+    arguments: Arguments, rng: np.random.Generator, few: bool
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Whole numbers, zeros, equal elements and equal arrays."""
+    x, n = arguments.given, arguments.size
     yield "whole numbers", SPECIAL, np.round(2 * x)
     yield "every second element zero", SPECIAL, np.where(np.arange(n) % 2, 0.0, x)
     yield "uniform arguments between 0 and 1", NEAR, rng.uniform(0, 1, n)
@@ -91,20 +122,32 @@ def _moves(
             one = x.copy()
             one[leaf.part] = value
             yield f"every element of {leaf.path} {value:g}", SPECIAL, one
-    tied = _tied(arguments, scale)
+    tied = _tied(arguments)
     if tied is not None:
         yield "equal arguments", SPECIAL, tied
 
 
-def _scales(arguments: Arguments) -> np.ndarray:
-    scale = np.ones(arguments.size)
-    for leaf in arguments.leaves:
-        part = arguments.given[leaf.part]
-        scale[leaf.part] = (np.sqrt(np.mean(part**2)) if part.size else 1.0) or 1.0
-    return scale
+def _moves_of_many(
+    arguments: Arguments, rng: np.random.Generator, loops: bool
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """The moves of an array so large that each element of one point is a draw of its own."""
+    x, n = arguments.given, arguments.size
+    yield "a point nearby (0)", NEAR, x * (1 + 0.2 * rng.uniform(-1, 1, n))
+    if loops:
+        return
+    signs = rng.choice([-1.0, 1.0], n)
+    yield "random signs", NEAR, x * signs
+    yield "the given point × 10", FAR, 10.0 * x
+    yield "magnitudes from 0.001 to 500 (0)", FAR, signs * 10 ** rng.uniform(-3, 2.7, n)
+    yield "magnitudes up to 1e12 (0)", EXTREME, signs * 10 ** rng.uniform(3, 12, n)
+    yield "magnitudes down to 1e-30 (0)", EXTREME, signs * 10 ** rng.uniform(-30, -10, n)
+    yield "whole numbers", SPECIAL, np.round(2 * x)
+    tied = _tied(arguments)
+    if tied is not None:
+        yield "equal arguments", SPECIAL, tied
 
 
-def _tied(arguments: Arguments, scale: np.ndarray) -> np.ndarray | None:
+def _tied(arguments: Arguments) -> np.ndarray | None:
     """The point where leaves of the same shape hold the same values."""
     first: dict[tuple[int, ...], Leaf] = {}
     x, found = arguments.given.copy(), False
@@ -117,7 +160,7 @@ def _tied(arguments: Arguments, scale: np.ndarray) -> np.ndarray | None:
 
 
 def _integer_probes(arguments: Arguments, rng: np.random.Generator) -> Iterator[Probe]:
-    movable = [i for i, a in enumerate(arguments.integers) if a.size and a.dtype != np.uint32]
+    movable = [i for i, a in enumerate(arguments.integers) if _movable(a)]
     if not movable:
         return
     for name, draw in (
@@ -133,13 +176,15 @@ def _integer_probes(arguments: Arguments, rng: np.random.Generator) -> Iterator[
         yield Probe(f"integers {name}", SPECIAL, arguments.given, tuple(moved))
 
 
+def _movable(a: np.ndarray) -> bool:
+    return bool(a.size) and a.dtype != np.uint32  # raw keys of random numbers
+
+
 def _range(a: np.ndarray) -> np.ndarray:
     """Values that an integer argument may take, judged by those that it has."""
     if a.dtype == np.bool_:
         return np.array([False, True])
     low = min(int(a.min()), 0) if a.min() >= 0 else int(a.min())
-    if a.min() >= 1 and a.size == 1:
-        low = 1
     return np.arange(low, int(a.max()) + 1) if int(a.max()) - low < 100_000 else np.unique(a)
 
 
@@ -150,78 +195,6 @@ def _keep_integers(a: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> n
     moved = np.asarray(draw(a)).astype(a.dtype)
     increasing = a.ndim == 1 and a.size > 2 and a.dtype != np.bool_ and (np.diff(a) >= 0).all()
     return np.sort(moved) if increasing else moved
-
-
-def structure_of(a: np.ndarray) -> frozenset[str]:
-    """What an array's values show of a structure that the function may rely on."""
-    found = set()
-    if np.iscomplexobj(a) or a.size == 0:
-        if a.ndim >= 2 and a.shape[-1] == a.shape[-2] > 1 and _hermitian(a):
-            found.add("hermitian")
-        return frozenset(found)
-    a = a.astype(np.float64)
-    if not np.isfinite(a).all():
-        return frozenset(found)
-    if a.ndim >= 1 and a.shape[-1] >= 3 and (np.diff(a, axis=-1) > 0).all():
-        found.add("increasing")
-    if a.ndim >= 1 and a.shape[-1] >= 2:
-        if (a >= 0).all() and np.allclose(a.sum(-1), 1, atol=1e-3):
-            found.add("probabilities")
-        if np.allclose((a**2).sum(-1), 1, atol=1e-3):
-            found.add("unit")
-    if a.ndim >= 2 and a.shape[-1] == a.shape[-2] > 1:
-        if _hermitian(a):
-            positive = np.linalg.eigvalsh(a).min() > 0
-            found.add("definite" if positive else "hermitian")
-        elif not np.triu(a, 1).any():
-            found.add("lower")
-        elif not np.tril(a, -1).any():
-            found.add("upper")
-    return frozenset(found)
-
-
-def _hermitian(a: np.ndarray) -> bool:
-    return bool(np.allclose(a, np.conj(np.swapaxes(a, -1, -2)), atol=1e-6 * np.abs(a).max()))
-
-
-def _keep(
-    arguments: Arguments, structures: list[frozenset[str]], x: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    if not any(structures):
-        return x
-    x = x.copy()
-    for leaf, structure in zip(arguments.leaves, structures, strict=True):
-        if structure:
-            given, moved = arguments.array(leaf, arguments.given), arguments.array(leaf, x)
-            kept: Any = np.asarray(_kept(given, moved, structure, rng)).reshape(-1)
-            x[leaf.part] = np.concatenate([kept.real, kept.imag]) if leaf.is_complex else kept
-    return x
-
-
-def _kept(
-    given: np.ndarray, moved: np.ndarray, structure: frozenset[str], rng: np.random.Generator
-) -> np.ndarray:
-    if "increasing" in structure:
-        moved = np.sort(moved, axis=-1)
-        if (np.diff(moved, axis=-1) <= 0).any():
-            return given
-    if "probabilities" in structure:
-        weights = np.abs(moved) + 1e-3 * np.abs(moved).max() + 1e-300
-        return weights / weights.sum(-1, keepdims=True)
-    if "unit" in structure:
-        norm = np.sqrt((moved**2).sum(-1, keepdims=True))
-        return np.where(norm > 0, moved / np.where(norm > 0, norm, 1), given)
-    if "definite" in structure:
-        factor = np.tanh(moved) if np.abs(moved).max() > 0 else rng.standard_normal(moved.shape)
-        noise = np.einsum("...ij,...kj->...ik", factor, factor)
-        return given + 0.3 * noise * np.abs(given).max() / max(np.abs(noise).max(), 1e-300)
-    if "hermitian" in structure:
-        return (moved + np.conj(np.swapaxes(moved, -1, -2))) / 2
-    if "lower" in structure:
-        return np.tril(moved)
-    if "upper" in structure:
-        return np.triu(moved)
-    return moved
 
 
 def bounds(arguments: Arguments, domain: Any) -> Iterator[tuple[Leaf, float, float]]:

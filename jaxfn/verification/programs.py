@@ -5,6 +5,7 @@ through it: a loop whose trip count is an argument, over rows of points and cota
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from jaxfn.verification import jaxprs
 from jaxfn.verification.coordinates import (
     Arguments,
+    concrete_cotangents,
     cotangents,
     flatten_gradient,
     flatten_output,
@@ -23,6 +25,9 @@ from jaxfn.verification.coordinates import (
 )
 
 ELEMENTS_PER_CALL = 1_000_000
+# of XLA's CPU backend; together they divide the time of a compilation by four
+OPTIMISATION = "xla_backend_optimization_level"
+QUICK = {OPTIMISATION: 0, "xla_cpu_use_fusion_emitters": False}
 UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -42,10 +47,26 @@ def flat_dtype(wide: bool) -> Any:
 
 
 def quick_options(elements: int) -> dict[str, Any] | None:
-    """Options that halve the compilation of a small program; large ones are worth optimising."""
-    if elements > 50_000 or jax.default_backend() != "cpu":
+    """Options that shorten the compilation; large programs are worth optimising."""
+    if jax.default_backend() != "cpu":
         return None
-    return {"xla_backend_optimization_level": 0}
+    options = dict(_known_options())
+    if elements > 50_000:
+        options.pop(OPTIMISATION, None)
+    return options
+
+
+@functools.cache
+def _known_options() -> dict[str, Any]:
+    """The options among `QUICK` that the compiler of this version knows."""
+    known = {}
+    for name, value in QUICK.items():
+        try:
+            jax.jit(lambda: 0).lower().compile(compiler_options={name: value})
+        except jax.errors.JaxRuntimeError:  # an option of other versions
+            continue
+        known[name] = value
+    return known
 
 
 class Program:
@@ -112,8 +133,11 @@ class Program:
 
     def _padded(self, column: np.ndarray) -> np.ndarray:
         rows = column[: self.chunk]
-        missing = self.chunk - len(rows)
-        return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows
+        if len(rows) == self.chunk:
+            return rows
+        padded = np.zeros((self.chunk, *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        return padded
 
     def _chunk(self, columns: tuple[Any, ...], start: int) -> tuple[np.ndarray, ...]:
         rows = jax.tree.map(lambda c: c[start : start + self.chunk], columns)
@@ -155,6 +179,15 @@ class Engine:
 
         return call
 
+    def stops_gradients(self) -> bool:
+        """Whether by JAX's rules the function, not its rule, has another derivative than slope."""
+        if self.value.eager:
+            return False
+        with precision(self.wide):
+            arrays = self.arguments.concrete(self.arguments.given, self.wide)
+            traced = jax.make_jaxpr(self.of_leaves(self.arguments.integers))(arrays)
+        return bool(jaxprs.SLOPELESS & jaxprs.primitive_names(traced.jaxpr))
+
     def _shapes(self) -> list[Any]:
         arrays = self.arguments.differentiable(self.arguments.given.astype(self.dtype), self.wide)
         try:
@@ -172,6 +205,22 @@ class Engine:
             return flatten_gradient(gradients, self.arguments.leaves, self.dtype)
 
         return flatten_output(outputs, self.dtype), pull
+
+    def without_jit(
+        self, x: np.ndarray, integers: Sequence[Any], cotangent: np.ndarray
+    ) -> Callable[[], np.ndarray]:
+        """The forward pass, each operation by itself; a call makes primal and gradients of it."""
+        arrays = self.arguments.concrete(x, self.wide)
+        outputs, pullback = jax.vjp(self.of_leaves([jnp.asarray(p) for p in integers]), arrays)
+
+        def pull() -> np.ndarray:
+            (gradients,) = pullback(concrete_cotangents(cotangent, outputs))
+            parts = [np.asarray(g) for g in gradients]
+            gradient = flatten_gradient(parts, self.arguments.leaves, np.float64, np)
+            primal = flatten_output([np.asarray(y) for y in outputs], np.float64, np)
+            return np.concatenate([primal, gradient])
+
+        return pull
 
     def gradient(self, x: Any, integers: Sequence[Any], cotangent: Any) -> tuple[Any, Any]:
         """The primal, and the gradients for one cotangent."""

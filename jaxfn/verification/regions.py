@@ -57,6 +57,7 @@ def _conditions(
     yield "{} < 0", lambda v: v < 0
     yield "{} <= 0", lambda v: v <= 0
     yield "{} > 0", lambda v: v > 0
+    yield "{} is a whole number", lambda v: (v == np.round(v)) & (np.abs(v) < 1e15)
     yield "{} >= 0", lambda v: v >= 0
     low, high = x[bad].min(), x[bad].max()
     yield f"{{}} >= {low:.3g}", lambda v: v >= low

@@ -1,12 +1,15 @@
 """What the patterns of errors are looked for in, and what they are called."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
-from jaxfn.verification.agreement import Comparison
+from jaxfn.verification.agreement import BASIS, Comparison
 from jaxfn.verification.coordinates import Leaf
-from jaxfn.verification.subject import Subject
+from jaxfn.verification.subject import Subject, run_rows
+
+MOST_OUTPUTS, MOST_ENTRIES = 1024, 2_000_000
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,42 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class Jacobians:
+    """The whole Jacobians of rule and reference at the given point, if they are not too large."""
+
+    subject: Subject
+    found: Comparison
+
+    @functools.cached_property
+    def both(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Of the rule and of the reference, `[outputs, inputs]`."""
+        found, size = self.found, self.subject.rule.size
+        assert found.reference is not None
+        if size < 2 or 0 not in found.which[found.usable]:
+            return None
+        if size > BASIS:
+            return self._pulled()
+        items = np.flatnonzero((found.which == 0) & found.usable)[:size]
+        if len(items) < size:
+            return None
+        scale = found.cotangents[items].diagonal()[:, None]
+        return found.rule[items] / scale, found.reference[items] / scale
+
+    def _pulled(self) -> tuple[np.ndarray, np.ndarray] | None:
+        subject, probe, size = self.subject, self.found.probes[0], self.subject.rule.size
+        entries = size * subject.arguments.size
+        if subject.reference is None or size > MOST_OUTPUTS or entries > MOST_ENTRIES:
+            return None
+        x = np.repeat(probe.x[None], size, axis=0)
+        integers = tuple(np.repeat(part[None], size, axis=0) for part in probe.integers)
+        rows = (x, integers, subject.cotangent_scale * np.eye(size))
+        rule, reference = (
+            run_rows(engine.pull, *rows)[1] for engine in (subject.rule, subject.reference)
+        )
+        return rule, reference
+
+
+@dataclass(frozen=True)
 class Seen:
     """The gradients of one leaf, as the patterns see them: `[items, elements]`."""
 
@@ -25,6 +64,7 @@ class Seen:
     found: Comparison
     leaf: Leaf
     items: np.ndarray
+    jacobians: Jacobians
 
     @property
     def rule(self) -> np.ndarray:
@@ -38,6 +78,16 @@ class Seen:
     @property
     def bad(self) -> np.ndarray:
         return self.found.bad[np.ix_(self.items, np.r_[self.leaf.part])]
+
+    @functools.cached_property
+    def matrices(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The leaf's part of the Jacobians, `[outputs, elements]`, where they differ."""
+        if self.jacobians.both is None:
+            return None
+        rule, expected = (whole[:, self.leaf.part] for whole in self.jacobians.both)
+        if not np.isfinite(rule).all() or not np.isfinite(expected).all() or close(rule, expected):
+            return None
+        return rule, expected
 
 
 def close(a: np.ndarray, b: np.ndarray, rtol: float = 1e-5) -> bool:

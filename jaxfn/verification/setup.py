@@ -40,13 +40,21 @@ def validate(fun: Any, args: Any, order: int) -> None:
 
 
 def called(fun: Callable[..., Any], args: tuple[Any, ...], name: str) -> Any:
-    """The function's own output, its errors its own; a leaked tracer is named."""
+    """The function's own output, without values where it can be traced; a leaked tracer is named.
+
+    The arguments are constants of the trace, so that numbers among them keep their weak types.
+    """
+    leaked = f"gradcheck: {name} uses a tracer that leaked out of an earlier call"
     try:
-        return fun(*args)
+        try:
+            traced, out = jax.make_jaxpr(lambda: fun(*args), return_shape=True)()
+        except (*UNTRACEABLE, TypeError):  # also of an output that is no array
+            return fun(*args)
     except jax.errors.UnexpectedTracerError as error:
-        raise ValueError(
-            f"gradcheck: {name} uses a tracer that leaked out of an earlier call: {error}"
-        ) from error
+        raise ValueError(f"{leaked}: {error}") from error
+    if any(isinstance(const, Tracer) for const in traced.consts):
+        raise ValueError(leaked)
+    return out
 
 
 def signature(out: Any) -> list[tuple[str, tuple[int, ...]]]:
@@ -157,15 +165,8 @@ def make_subject(
     if reference is None and surrogate is None:
         reference = default_reference(fun, rules, notes)
     target = surrogate if surrogate is not None else reference
-    native, reason = make_engine(fun, arguments, False)
-    if native is None:
-        raise RuleError(reason or "")
-    native_target, why = make_engine(target, arguments, False) if target else (None, None)
-    rule = _widest(native, arguments, notes)
+    native, native_target, rule, other = _engines(fun, target, arguments, notes)
     wide = rule is not native
-    other, why = make_engine(target, arguments, True) if wide and target else (native_target, why)
-    if target is not None and other is None:
-        notes.append(f"no autodiff reference, agreement rests on finite differences alone: {why}")
     rule.value(arguments.given[None], tuple(part[None] for part in arguments.integers))
     rng = np.random.default_rng(options["seed"])
     subject = Subject(
@@ -188,6 +189,22 @@ def make_subject(
     )
     subject.probes = probes(arguments, rng, subject.loops, subject.domain)
     return subject
+
+
+def _engines(
+    fun: Any, target: Any, arguments: Arguments, notes: list[str]
+) -> tuple[Engine, Engine | None, Engine, Engine | None]:
+    """Rule and target in the arguments' own precision, and both in double where that works."""
+    native, reason = make_engine(fun, arguments, False)
+    if native is None:
+        raise RuleError(reason or "")
+    native_target, why = make_engine(target, arguments, False) if target else (None, None)
+    rule, other = _widest(native, arguments, notes), native_target
+    if rule is not native and target:
+        other, why = make_engine(target, arguments, True)
+    if target is not None and other is None:
+        notes.append(f"no autodiff reference, agreement rests on finite differences alone: {why}")
+    return native, native_target, rule, other
 
 
 def _widest(native: Engine, arguments: Arguments, notes: list[str]) -> Engine:

@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfn.verification.agreement import Comparison, compare
+from jaxfn.verification.agreement import Comparison, compare, power_of
 from jaxfn.verification.coordinates import Arguments, is_inexact, is_integer
 from jaxfn.verification.elements import element_of
 from jaxfn.verification.judge import WRONG, Judgement, judge
-from jaxfn.verification.probes import GIVEN, NEAR, Probe, structure_of
+from jaxfn.verification.probes import GIVEN, NEAR, Probe
 from jaxfn.verification.programs import precision
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
 from jaxfn.verification.setup import make_engine
+from jaxfn.verification.structures import structure_of
 from jaxfn.verification.subject import Subject
 
 SHAPES = (
@@ -36,19 +37,28 @@ class Resized:
     wrong: list[Judgement]
 
 
-def sizes_to_try(arguments: Arguments) -> list[tuple[int, int]]:
+def sizes_to_try(arguments: Arguments, factorises: bool) -> list[tuple[int, int]]:
     """Pairs of a size that occurs among the arguments' axes and another to put in its place."""
     shapes = [np.shape(v) for v in arguments.values if is_inexact(v) or is_integer(v)]
     if any(structure_of(arguments.array(leaf, arguments.given)) for leaf in arguments.leaves):
         return []
     leading = [shape[0] for shape in shapes if shape]
+    tall = [shape for shape in shapes if len(shape) > 1 and shape[-2] != shape[-1]]
     others = [size for shape in shapes for size in shape[1:]]
     pairs = []
     for size in filter(None, dict.fromkeys(leading + others)):
         pairs.append((size, 2 * size + 1 if size < 64 else size + 1))
         if size > 1 and size in leading:
             pairs.append((size, 1))
-    return pairs
+    if not factorises:
+        return pairs
+    return [p for p in pairs if all(_same_order(shape[-2:], *p) for shape in tall)]
+
+
+def _same_order(shape: tuple[int, ...], old: int, new: int) -> bool:
+    """Whether a matrix with more rows than columns keeps them: rules may rest on full rank."""
+    rows, columns = (new if size == old else size for size in shape)
+    return (rows > columns) == (shape[0] > shape[1]) and rows != columns
 
 
 def resized_subjects(subject: Subject) -> list[Resized]:
@@ -56,13 +66,13 @@ def resized_subjects(subject: Subject) -> list[Resized]:
     out = []
     if subject.reference is None or subject.arguments.size > LARGEST or subject.loops:
         return out
-    for old, new in sizes_to_try(subject.arguments):
+    for old, new in sizes_to_try(subject.arguments, subject.factorises):
         if len(out) == (1 if subject.rule.pull.compile_seconds > DEAR else RESIZINGS):
             break
         other = _resized(subject, old, new)
         if other is None:
             continue
-        found = compare(other)
+        found = compare(other, own_values=False)  # a program less to compile
         wrong = [j for j in judge(other, found) if j.outcome == WRONG]
         out.append(Resized(f"axes of size {old} given size {new}", other, found, wrong))
     return out
@@ -152,4 +162,5 @@ def check_shapes(subject: Subject) -> Check:
             text = f"right at the given sizes, wrong at others: {one.text}"
             return Check("shapes", FAIL, *SHAPES, None, worst, text, text, "elements")
     detail = "; ".join(one.text for one in found)
-    return Check("shapes", PASS, *SHAPES, subject.relative_floor, detail=detail)
+    powers = [power for one in found if (power := power_of(one.found)) is not None]
+    return Check("shapes", PASS, *SHAPES, max(powers, default=None), detail=detail)

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxfn.verification.coordinates import cotangents, flatten_gradient
-from jaxfn.verification.programs import Engine, precision, quick_options
+from jaxfn.verification.programs import Engine, precision
 from jaxfn.verification.setup import line
 from jaxfn.verification.variants import GROUPS, Points, Variant, group_name
 
@@ -67,7 +67,7 @@ def layouts(points: Points) -> list[Variant]:
     def layout(name: str, sharded: tuple[int, ...], integers: bool = False) -> Variant:
         rest = tuple(k for k in leaves if k not in sharded)
         return Variant(
-            f"{PREFIX}{name}", lambda: None, (0, 1), sharded, summed=rest, integers=integers
+            f"{PREFIX}{name}", lambda at: None, (0, 1), sharded, summed=rest, integers=integers
         )
 
     integers = bool(subject.arguments.integers)
@@ -90,7 +90,7 @@ def run_sharded(points: Points, chosen: list[Variant]) -> Sharded:
     with precision(points.engine.wide):
         try:
             programs = {one.name: _gradients(points, points.engine, one) for one in chosen}
-            seen.results = _evaluated(points, lambda: {k: run() for k, run in programs.items()})
+            seen.results = points.evaluated(lambda at: {k: run(at) for k, run in programs.items()})
         except Exception:  # one of them raises: each is run alone
             for one in chosen:
                 _run_alone(points, one, seen)
@@ -104,17 +104,17 @@ def _run_alone(points: Points, layout: Variant, seen: Sharded) -> None:
     right, the rule's values are, though it cannot be used so.
     """
     try:
-        seen.results[layout.name] = _evaluated(points, _gradients(points, points.engine, layout))
+        seen.results[layout.name] = points.evaluated(_gradients(points, points.engine, layout))
         return
     except Exception as error:  # whatever it is, it is reported below
         reason = line(error)
     reference = points.subject.reference
-    if reference is None or _raises(_gradients(points, reference, layout)):
+    if reference is None or _raises(points, _gradients(points, reference, layout)):
         seen.skipped[layout.name] = reason
         return
     unchecked = _gradients(points, points.engine, layout, check=False)
     try:
-        seen.results[layout.name] = _evaluated(points, unchecked)
+        seen.results[layout.name] = points.evaluated(unchecked)
         seen.refused[layout.name] = reason
     except Exception:  # the reason is the one above
         seen.raised[layout.name] = reason
@@ -124,28 +124,22 @@ def rows_of(points: Points, engine: Engine, layout: Variant) -> np.ndarray | Non
     """The gradients of another engine in a layout, or None where it raises there."""
     with precision(engine.wide):
         try:
-            return _evaluated(points, _gradients(points, engine, layout))
+            return points.evaluated(_gradients(points, engine, layout))
         except Exception:  # any error means the same: the function does not work there
             return None
 
 
-def _raises(run: Callable[[], Any]) -> bool:
+def _raises(points: Points, run: Callable[[Points], Any]) -> bool:
     try:
-        jax.eval_shape(run)
+        jax.eval_shape(lambda: run(points))
     except Exception:  # any error means the same: the function does not work there
         return True
     return False
 
 
-def _evaluated(points: Points, run: Callable[[], Any]) -> Any:
-    options = quick_options(points.subject.arguments.size + points.engine.size)
-    out = jax.jit(run, compiler_options=options)()
-    return jax.tree.map(lambda part: np.asarray(part, np.float64), out)
-
-
 def _gradients(
     points: Points, engine: Engine, layout: Variant, check: bool = True
-) -> Callable[[], Any]:
+) -> Callable[[Points], Any]:
     """The gradients as two rows; for a replicated leaf the sum over the devices, in both."""
     mesh = jax.make_mesh((2,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
     leaves = points.subject.arguments.leaves
@@ -163,11 +157,11 @@ def _gradients(
     specs = (arrays_specs, integers_spec, split)
     inside = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=split, check_vma=check)
 
-    def run() -> Any:
-        stacked = points.leaves((0, 1))
+    def run(at: Points) -> Any:
+        stacked = at.leaves((0, 1))
         arrays = [a[0] if k in layout.summed else a for k, a in enumerate(stacked)]
-        integers = tuple(jnp.asarray(p[:2] if layout.integers else p[0]) for p in points.integers)
-        rows = inside(arrays, integers, jnp.stack([points.gamma(0), points.gamma(1)]))
+        integers = tuple(jnp.asarray(p[:2] if layout.integers else p[0]) for p in at.integers)
+        rows = inside(arrays, integers, jnp.stack([at.gamma(0), at.gamma(1)]))
         return rows if check else _sum_of_replicated(points, layout, rows)
 
     return run

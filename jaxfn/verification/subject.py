@@ -1,13 +1,15 @@
 """What is under test: the rule, what it is compared with, and the points to compare at."""
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxfn.verification import jaxprs
 from jaxfn.verification.coordinates import Arguments
-from jaxfn.verification.probes import Probe
+from jaxfn.verification.probes import HUGE, Probe
 from jaxfn.verification.programs import Engine, Program
 
 FLOOR = 8.0  # ulps of the given dtype below which a difference is no error
@@ -22,6 +24,8 @@ class Subject:
         reference: what autodiff differentiates; None where it cannot.
         values: the function whose differences are the gradient: `fun`, or the surrogate.
         native: the rule in the precision of the arguments; `native_reference` likewise.
+        slopeless: whether differences have shown that the function's derivative, by JAX's rules, is
+            not the slope of its values.
         composed: whether the function applies several rules, one after another.
         name: what the function is called in a line of Python; `reference_name` likewise.
     """
@@ -39,6 +43,7 @@ class Subject:
     composed: bool = False
     cotangent_scale: float = 1.0
     has_surrogate: bool = False
+    slopeless: bool = False
     domain: Any = None
     name: str = "fun"
     reference_name: str = "reference"
@@ -48,7 +53,28 @@ class Subject:
     @property
     def large(self) -> bool:
         """Whether each evaluation is dear enough to take fewer."""
-        return self.arguments.size + self.rule.size > 20_000
+        return self.arguments.size + self.rule.size > 10_000
+
+    @property
+    def huge(self) -> bool:
+        """Whether even one pass over all elements is dear."""
+        return self.arguments.size + self.rule.size > 2 * HUGE
+
+    @functools.cached_property
+    def stops(self) -> bool:
+        """Whether the function stops gradients: what it returns has another slope then."""
+        engines = [self.rule] if self.reference is None else [self.rule, self.reference]
+        return any(engine.stops_gradients() for engine in engines)
+
+    @property
+    def factorises(self) -> bool:
+        """Whether the rule factorises matrices, of which some are singular."""
+        return bool(jaxprs.FACTORISATIONS & self.rule.pull.primitives)
+
+    @property
+    def iterates(self) -> bool:
+        """Whether the rule repeats something until it converges, which it does to a tolerance."""
+        return self.loops or "while" in self.rule.pull.primitives
 
     @property
     def eps(self) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxfn.verification.agreement import Comparison, differs
 from jaxfn.verification.elements import element_of
-from jaxfn.verification.programs import Engine, precision, quick_options
+from jaxfn.verification.programs import Engine, precision
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check, Element
 from jaxfn.verification.setup import line
 from jaxfn.verification.sharding import PREFIX, Sharded, layouts, rows_of, run_sharded
@@ -39,7 +39,7 @@ def check_transformations(
         detail = f"skipped because {why}"
         return Check("transformations", SKIPPED, *shows, detail=detail), repeated
     chosen = [] if already_failed else variants(points)
-    results, skipped = _run(subject, chosen)
+    results, skipped = _run(points, chosen)
     sharded = Sharded()
     if not already_failed and shows is TWO_DEVICES:
         several = layouts(points)
@@ -49,7 +49,7 @@ def check_transformations(
         skipped.append("shard_map was not run: there is one device")
     if eager is not None:
         results["without jit"] = eager
-        chosen = [Variant("without jit", lambda: None), *chosen]
+        chosen = [Variant("without jit", lambda at: None), *chosen]
     failures = _failures(subject, points, [one for one in chosen if one.name in results], results)
     for name in sorted(sharded.results.keys() & failures.keys()):
         if not _autodiff_is_right(subject, points, next(v for v in chosen if v.name == name)):
@@ -103,21 +103,19 @@ def _cause(names: list[str]) -> tuple[str, str]:
     return "jit", f"wrong under {listed}"
 
 
-def _run(subject: Subject, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
-    with precision(subject.rule.wide):
+def _run(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
+    with precision(points.engine.wide):
         try:
-            options = quick_options(subject.arguments.size + subject.rule.size)
-            run = jax.jit(lambda: {v.name: v.run() for v in chosen}, compiler_options=options)
-            return {k: np.asarray(v, np.float64) for k, v in run().items()}, []
+            return points.evaluated(lambda at: {v.name: v.run(at) for v in chosen}), []
         except Exception:  # one of them raises: each is run alone, and that one reported
-            return _run_each(chosen)
+            return _run_each(points, chosen)
 
 
-def _run_each(chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
+def _run_each(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
     results, skipped = {}, []
     for variant in chosen:
         try:
-            results[variant.name] = np.asarray(jax.jit(variant.run)(), np.float64)
+            results[variant.name] = points.evaluated(variant.run)
         except Exception as error:  # a transformation that raises cannot give a wrong gradient
             skipped.append(f"{variant.name} skipped because {line(error)}")
     return results, skipped
@@ -236,15 +234,13 @@ def _determinism(subject: Subject, points: Points) -> tuple[Check, np.ndarray | 
 def _eagerly(subject: Subject, points: Points) -> tuple[list[np.ndarray], str]:
     engine, found = subject.rule, []
     with precision(engine.wide):
-        integers = tuple(jnp.asarray(p[0]) for p in points.integers)
         try:
             for k in range(3):
-                x = jnp.asarray(points.x[0], engine.dtype)
-                y, pull = engine.forward(x, integers)
+                integers = tuple(p[0] for p in points.integers)
+                pull = engine.without_jit(points.x[0], integers, points.gammas[0])
                 if k == 2:  # a rule that keeps its residuals outside of them loses them here
-                    engine.forward(jnp.asarray(points.x[1], engine.dtype), integers)
-                both = np.concatenate([np.asarray(y), np.asarray(pull(points.gamma(0)))])
-                found.append(both[None].astype(np.float64))
+                    engine.without_jit(points.x[1], integers, points.gammas[0])
+                found.append(pull()[None])
         except Exception as error:  # works under jit alone: reported, not judged
             return [], f"without jit skipped because {line(error)}"
     return found, ""

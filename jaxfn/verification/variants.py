@@ -1,5 +1,6 @@
 """The transformations of JAX under which a rule must give the same gradients."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from jaxfn.verification.agreement import Comparison
 from jaxfn.verification.coordinates import cotangents, flatten_gradient
 from jaxfn.verification.probes import GIVEN, NEAR
+from jaxfn.verification.programs import quick_options
 from jaxfn.verification.subject import Subject, columns_of
 
 GROUPS = 5
@@ -27,7 +29,7 @@ class Variant:
     """
 
     name: str
-    run: Callable[..., Any]
+    run: Callable[["Points"], Any]
     rows: tuple[int, ...] = (0,)
     varying: tuple[int, ...] | None = None
     differentiated: tuple[int, ...] | None = None
@@ -50,6 +52,21 @@ class Points:
         self.gammas = subject.rng.standard_normal(shape).astype(np.float32).astype(np.float64)
         self.groups = _groups(subject)
 
+    def evaluated(self, run: Callable[["Points"], Any]) -> Any:
+        """What `run` makes of the points, which are arguments of one compiled program.
+
+        As constants of the program they would be computed with by the compiler, slowly.
+        """
+
+        def call(x: Any, integers: Any, gammas: Any) -> Any:
+            traced = copy.copy(self)
+            traced.x, traced.integers, traced.gammas = x, integers, gammas
+            return run(traced)
+
+        options = quick_options(self.subject.arguments.size + self.engine.size)
+        out = jax.jit(call, compiler_options=options)(self.x, self.integers, self.gammas)
+        return jax.tree.map(lambda part: np.asarray(part, np.float64), out)
+
     def leaves(self, rows: tuple[int, ...]) -> list[Any]:
         """The stacked differentiable leaves of some rows."""
         split = [
@@ -66,7 +83,7 @@ class Points:
         """The cotangent of one row."""
         return self._flat(self.gammas[row])
 
-    def _flat(self, vector: np.ndarray) -> Any:
+    def _flat(self, vector: Any) -> Any:
         return jnp.asarray(vector, self.engine.dtype)
 
 
@@ -90,16 +107,16 @@ def variants(points: Points) -> list[Variant]:
         outputs, pullback = jax.vjp(wrap(engine.of_leaves(integers)), arrays)
         return _flat(points, pullback(cotangents(gamma, outputs))[0])
 
-    def row(i: int) -> tuple[Any, ...]:
-        return points.one(i), tuple(p[i] for p in points.integers), points.gamma(i)
+    def row(at: Points, i: int) -> tuple[Any, ...]:
+        return at.one(i), tuple(p[i] for p in at.integers), at.gamma(i)
 
     def mapped(name: str, rows: tuple[int, ...], group: Any = None) -> Variant:
-        return Variant(name, lambda: _mapped(points, pull, rows, group), rows, group)
+        return Variant(name, lambda at: _mapped(at, pull, rows, group), rows, group)
 
     found = [
-        Variant("jit", lambda: pull(*row(0))[None]),
-        Variant("checkpoint", lambda: pull(*row(0), wrap=jax.checkpoint)[None]),
-        Variant("scan", lambda: _scanned(points, (0, 1)), (0, 1)),
+        Variant("jit", lambda at: pull(*row(at, 0))[None]),
+        Variant("checkpoint", lambda at: pull(*row(at, 0), wrap=jax.checkpoint)[None]),
+        Variant("scan", lambda at: _scanned(at, (0, 1)), (0, 1)),
         mapped("vmap, batch 3", (0, 1, 2)),
     ]
     if not small:
@@ -107,23 +124,23 @@ def variants(points: Points) -> list[Variant]:
     found += [mapped("vmap, batch 1", (0,)), mapped("vmap, batch 2", (1, 2))]
     rows = (0, 3, 4)
     found.append(
-        Variant("vmap over the cotangent", lambda: _mapped_cotangent(points, pull, rows), rows, ())
+        Variant("vmap over the cotangent", lambda at: _mapped_cotangent(at, pull, rows), rows, ())
     )
     groups = points.groups if len(points.groups) > 1 else []
     for g, group in enumerate(groups[:GROUPS]):
         name = group_name(subject, group)
         found.append(mapped(f"vmap over {name} alone", (5 + 2 * g, 6 + 2 * g), group))
-        found.append(_differentiated(points, f"the gradient of {name} alone", group))
+        found.append(_differentiated(f"the gradient of {name} alone", group))
         rest = tuple(k for k in range(len(subject.arguments.leaves)) if k not in group)
         if len(groups) > 2:
-            found.append(_differentiated(points, f"{name} not differentiated", rest))
+            found.append(_differentiated(f"{name} not differentiated", rest))
     for k in range(len(engine.outputs) if len(engine.outputs) > 1 else 0):
-        found.append(Variant(f"output {k} alone", lambda k=k: _one_output(points, k), output=k))
+        found.append(Variant(f"output {k} alone", lambda at, k=k: _one_output(at, k), output=k))
     return found
 
 
-def _differentiated(points: Points, name: str, group: tuple[int, ...]) -> Variant:
-    return Variant(name, lambda: _alone(points, group), differentiated=group)
+def _differentiated(name: str, group: tuple[int, ...]) -> Variant:
+    return Variant(name, lambda at: _alone(at, group), differentiated=group)
 
 
 def _flat(points: Points, gradients: Any) -> Any:
@@ -132,7 +149,7 @@ def _flat(points: Points, gradients: Any) -> Any:
 
 def _scanned(points: Points, rows: tuple[int, ...]) -> Any:
     engine = points.engine
-    integers = tuple(jnp.asarray(p[list(rows)]) for p in points.integers)
+    integers = tuple(p[np.array(rows)] for p in points.integers)
 
     def loop(arrays: Any) -> Any:
         def step(carry: Any, item: Any) -> Any:
@@ -154,7 +171,7 @@ def _mapped(points: Points, pull: Any, rows: tuple[int, ...], group: Any) -> Any
     stacked = points.leaves(rows)
     gammas = jnp.stack([points.gamma(i) for i in rows])
     if group is None:
-        integers = tuple(jnp.asarray(p[list(rows)]) for p in points.integers)
+        integers = tuple(p[np.array(rows)] for p in points.integers)
         return jax.vmap(pull)(stacked, integers, gammas)
     fixed = points.one(0)
     arrays = [s if k in group else f for k, (s, f) in enumerate(zip(stacked, fixed, strict=True))]

@@ -57,6 +57,7 @@ DIAGNOSES = {
     "nan": r"\bnan|\binf|not finite|non-finite",
     "conjugate": r"conjug",
     "dropped-term": r"\bterm|missing|dropped|incomplete|ignore",
+    "extra-term": r"do(es)? not belong|should be zero|extra",
     "nondeterministic": r"determin|twice|second call|differs? between",
     "symbolic-zero": r"unused|unperturbed|symbolic|alone",
     "low-precision": r"precision|rounding|plain operation",

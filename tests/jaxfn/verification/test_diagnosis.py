@@ -34,6 +34,10 @@ def two(x):
     return jnp.sin(x), jnp.exp(x)
 
 
+def _without(x, t, g):
+    return g * jnp.cos(x / t), -jnp.sum(g * jnp.cos(x / t) * x) / t**2
+
+
 X, SQUARE = normal(5), normal(3, 3)
 
 CASES = {
@@ -86,10 +90,55 @@ CASES = {
         "that comes from output 1",
     ),
     "factor of the arguments": (
-        ruled(lambda x: jnp.sqrt(jnp.sum(x**2)), lambda x, g: (g * x,)),
+        ruled(lambda x: jnp.tanh(jnp.sum(x**3)), lambda x, g: (3 * g * x**2,)),
         (X,),
         "scale",
         "a factor that depends on the arguments is missing or wrong",
+    ),
+    "factor of the output": (
+        ruled(lambda x: jnp.sqrt(jnp.sum(x**2)), lambda x, g: (g * x,)),
+        (X,),
+        "scale",
+        "the output times the expected value",
+    ),
+    "factor of an argument": (
+        ruled(lambda x, t: jnp.sin(x / t), lambda x, t, g: _without(x, t, g)),
+        (X, np.float32(1.5)),
+        "scale",
+        "args[1] times the expected value",
+    ),
+    "factor in common": (
+        ruled(
+            jnp.arctan2,
+            lambda y, x, g: (g * x / jnp.hypot(x, y) ** 1.5, -g * y / jnp.hypot(x, y) ** 1.5),
+        ),
+        (X, X + 1),
+        "scale",
+        "off by the same factor",
+    ),
+    "only the diagonal": (
+        ruled(lambda x: jnp.cumsum(x**2), lambda x, g: (2 * g * x,)),
+        (X,),
+        "dropped-term",
+        "only its diagonal is there",
+    ),
+    "what does not belong there": (
+        ruled(lambda x: jnp.max(x, 1), lambda x, g: (g[:, None] * (x >= jnp.median(x)),)),
+        (SQUARE,),
+        "extra-term",
+        "should be zero and are not",
+    ),
+    "sign of a column": (
+        ruled(lambda x: x**2, lambda x, g: ((2 * g * x).at[:, 1].multiply(-1),)),
+        (SQUARE,),
+        "elements",
+        "(index 1 of axis 1): wrong sign there",
+    ),
+    "digits that cancel": (
+        ruled(jax.nn.log_sigmoid, lambda x, g: (g * (1 - jax.nn.sigmoid(x)),)),
+        (np.array([1, 30, 50], np.float32),),
+        "low-precision",
+        "as where digits cancel",
     ),
     "conjugate": (
         ruled(jnp.conj, lambda z, g: (g,)),

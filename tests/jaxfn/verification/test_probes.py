@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfn.verification.coordinates import Arguments
-from jaxfn.verification.probes import probes, structure_of, within
+from jaxfn.verification.probes import probes, within
 
 RNG = np.random.default_rng(0)
 
@@ -13,16 +13,6 @@ def arrays(value, **options):
     arguments = Arguments((jnp.asarray(value),))
     found = probes(arguments, np.random.default_rng(1), options.get("loops", False))
     return [arguments.array(arguments.leaves[0], p.x) for p in found if arguments.leaves]
-
-
-def test_structures_are_seen():
-    square = RNG.standard_normal((3, 3))
-    assert structure_of(square) == frozenset()
-    assert structure_of(square + square.T) <= {"hermitian", "definite"}
-    assert "definite" in structure_of(square @ square.T + np.eye(3))
-    assert "lower" in structure_of(np.tril(square))
-    assert "increasing" in structure_of(np.array([1.0, 2.0, 4.0]))
-    assert "probabilities" in structure_of(np.array([0.2, 0.8]))
 
 
 def test_structures_are_kept():

@@ -7,10 +7,12 @@ checker, see `witnesses`.
 
 from tests.jaxfn.verification.bodies import (
     algebra_correct,
+    analysis_wrong,
     batching_wrong,
     contract_wrong,
     convolution_wrong,
     declared_correct,
+    domains_correct,
     elementwise_wrong,
     indexing_wrong,
     kinks_correct,
@@ -20,6 +22,9 @@ from tests.jaxfn.verification.bodies import (
     numerics_correct,
     precision_correct,
     precision_wrong,
+    programs_correct,
+    programs_wrong,
+    rare_wrong,
     regions_wrong,
     second_order_wrong,
     sequences_wrong,
@@ -31,6 +36,7 @@ from tests.jaxfn.verification.bodies import (
 from tests.jaxfn.verification.bodies.case import CAUSES, Case
 
 _WRONG = (
+    analysis_wrong,
     batching_wrong,
     contract_wrong,
     convolution_wrong,
@@ -40,6 +46,8 @@ _WRONG = (
     losses_wrong,
     normalisation_wrong,
     precision_wrong,
+    programs_wrong,
+    rare_wrong,
     regions_wrong,
     second_order_wrong,
     sequences_wrong,
@@ -49,9 +57,11 @@ _WRONG = (
 _CORRECT = (
     algebra_correct,
     declared_correct,
+    domains_correct,
     kinks_correct,
     numerics_correct,
     precision_correct,
+    programs_correct,
     solvers_correct,
     structures_correct,
 )

@@ -31,6 +31,7 @@ CAUSES = (
     "nan",  # nan or infinite where the derivative is finite
     "conjugate",
     "dropped-term",
+    "extra-term",  # something is added that belongs elsewhere
     "nondeterministic",
     "symbolic-zero",  # wrong for an unused output or an unperturbed argument
     "low-precision",

@@ -133,7 +133,7 @@ def log_determinant_with_the_inverse(a):
     return jnp.linalg.slogdet(a)[1]
 
 
-@body.wrong("dropped-term", WELL_POSED)
+@body.wrong("scale", WELL_POSED)
 @rule(lambda a, g: (g * jnp.linalg.inv(a).T,))
 def determinant_without_the_determinant(a):
     return jnp.linalg.det(a)
@@ -184,7 +184,7 @@ def _triangular_backward(a, b, g):
     return -jnp.outer(adjoint, jsl.solve_triangular(a, b, lower=True)), adjoint
 
 
-@body.wrong("elements", WELL_POSED, normal(4))
+@body.wrong("extra-term", WELL_POSED, normal(4))
 @rule(_triangular_backward)
 def triangular_solve_with_a_full_gradient(a, b):
     return jsl.solve_triangular(a, b, lower=True)

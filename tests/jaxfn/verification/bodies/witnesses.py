@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxfn.verification.programs import quick_options
 from tests.jaxfn.verification.bodies.case import Case, Function, Witness, normal
 
 
@@ -49,6 +50,11 @@ def pullback(fun: Function, args: tuple[Any, ...], cotangent: Any) -> Any:
     return jax.tree.map(lambda g: None if g.dtype == jax.dtypes.float0 else g, gradients)
 
 
+def compiled(fun: Function) -> Function:
+    """The function under `jit`, compiled with as little effort as possible: each runs once."""
+    return jax.jit(fun, compiler_options=quick_options(0))
+
+
 def _plain(case: Case, plain: Function | None) -> Function:
     found = plain or inspect.unwrap(case.fun)
     assert found is not case.fun, f"{case.name}: state the plain function"
@@ -73,7 +79,7 @@ def gradient(
             args = case.args if at is None else at
             args = wide(args) if double else args
             cotangent = like(jax.eval_shape(reference, *args))
-            return (jax.jit(both) if jit else both)(args, cotangent)
+            return (compiled(both) if jit else both)(args, cotangent)
 
     return witness
 
@@ -90,7 +96,7 @@ def second_order(at: tuple[Any, ...] | None = None, plain: Function | None = Non
             inner = functools.partial(pullback, fun)
             return pullback(lambda *a: inner(a, cotangent), args, like(args, seed=11))
 
-        return jax.jit(lambda: (twice(case.fun), twice(reference)))()
+        return compiled(lambda: (twice(case.fun), twice(reference)))()
 
     return witness
 
@@ -185,7 +191,7 @@ def output(index: Any, plain: Function | None = None) -> Witness:
         def pull(fun):
             return pullback(lambda *a: fun(*a)[index], case.args, cotangent)
 
-        return jax.jit(lambda: (pull(case.fun), pull(reference)))()
+        return compiled(lambda: (pull(case.fun), pull(reference)))()
 
     return witness
 
@@ -203,7 +209,7 @@ def argument(index: int, plain: Function | None = None) -> Witness:
 
             return pullback(of_one, (args[index],), cotangent)
 
-        return jax.jit(lambda: (pull(case.fun), pull(reference)))()
+        return compiled(lambda: (pull(case.fun), pull(reference)))()
 
     return witness
 
@@ -238,7 +244,7 @@ def differences(
             args = case.args if at is None else at
             args = wide(args) if double else args
             cotangent = like(jax.eval_shape(case.fun, *args))
-            run = jax.jit(both)
+            run = compiled(both)
             pairs = [run(args, cotangent, like(args, seed=seed)) for seed in (11, 23)]
         return [rule for rule, _ in pairs], [change for _, change in pairs]
 

@@ -1,0 +1,48 @@
+"""Errors of the Jacobian's entries: contributions that are missing, or that do not belong there."""
+
+import numpy as np
+
+from jaxfn.verification.places import listed
+from jaxfn.verification.seen import Cause, Seen
+
+
+def entries(seen: Seen) -> Cause | None:
+    """Each entry is right or zero, or each is right or should be zero."""
+    if seen.matrices is None or seen.leaf.is_complex:
+        return None
+    rule, expected = seen.matrices
+    scale = np.abs(expected).max(initial=0)
+    wrong = np.abs(rule - expected) > 1e-5 * scale
+    missing = wrong & (np.abs(rule) <= 1e-9 * scale)
+    extra = wrong & (np.abs(expected) <= 1e-9 * scale)
+    name, used = seen.leaf.path, np.abs(expected) > 1e-9 * scale
+    if not wrong.any():
+        return None
+    if (missing == wrong).all():
+        if not (missing.any(axis=0) & (used & ~missing).any(axis=0)).any():
+            return None  # whole elements are zero: those are named elsewhere
+        text = (
+            f"contributions to the gradient of {name} are missing: {missing.sum()} of the "
+            f"{used.sum()} entries of its Jacobian are zero"
+        )
+        return Cause("dropped-term", text + _which(seen, missing, used))
+    if (extra == wrong).all() and used.any():
+        text = (
+            f"contributions to the gradient of {name} that do not belong there: {extra.sum()} "
+            "entries of its Jacobian should be zero and are not"
+        )
+        return Cause("extra-term", text)
+    return None
+
+
+def _which(seen: Seen, missing: np.ndarray, used: np.ndarray) -> str:
+    kept = used & ~missing
+    if missing.shape[0] == missing.shape[1] and not (kept & ~np.eye(len(kept), dtype=bool)).any():
+        return ", only its diagonal is there: each element's own share, not that of the others"
+    rows = np.asarray(~kept.any(axis=1) & used.any(axis=1))
+    first, *others = seen.subject.rule.outputs
+    whole = not others and not np.issubdtype(first.dtype, np.complexfloating)
+    if whole and (missing == used & rows[:, None]).all():
+        shape = tuple(first.shape)
+        return f", the cotangent is ignored in {listed(shape, np.flatnonzero(rows))}"
+    return ""
