@@ -1,88 +1,81 @@
-"""`python -m scripts.rules_in_the_wild`: verdicts, what is missing, and the document's table."""
+"""`python -m scripts.rules_in_the_wild`: verdicts as they come, going on, and the document."""
 
-import importlib
-from pathlib import Path
+import subprocess
+import sys
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 from scripts import rules_in_the_wild
 from scripts.program import UserError
-from scripts.rules_in_the_wild import END, ERROR, START, Case, Config, Entry, main
+from scripts.rules_in_the_wild import Config, main
+from scripts.wild import document
+from scripts.wild.case import Case, Entry, of
+from scripts.wild.verdicts import Inventory, read
 
-ENTRIES = {
-    ("jax", "nn.relu"): "custom_jvp",
-    ("jax", "scipy.special.logit"): "custom_jvp",
-    ("optax", "scale_gradient"): "custom_vjp",
-}
-DOCUMENT = Path(__file__).parents[2] / "docs" / "rules_in_the_wild.md"
+BROKEN = Entry("jax", "broken", lambda: Case(lambda x: x / None, (1.0,)))
+ENTRIES = (Entry("jax", "nn.relu", of("jax.nn:relu", [1.0], order=1)), BROKEN)
 
 
 @pytest.fixture
-def only(monkeypatch):
-    """Makes the registry these entries."""
-
-    def restrict(*entries):
-        monkeypatch.setattr(rules_in_the_wild, "REGISTRY", entries)
-
-    return restrict
-
-
-def test_three_entries_and_the_table(only, tmp_path, capsys):
-    registry = rules_in_the_wild.REGISTRY
-    only(*(entry for entry in registry if (entry.package, entry.function) in ENTRIES))
-    document = tmp_path / "document.md"
-    document.write_text(f"before\n{START}\nold\n{END}\nafter\n")
-    rows = main(Config(write=document))
-    assert {(row.package, row.function): row.kind for row in rows} == ENTRIES
-    assert {row.verdict for row in rows} == {"pass"}
-    text = document.read_text()
-    assert text.startswith(f"before\n{START}\n")
-    assert text.endswith(f"{END}\nafter\n")
-    assert f"jax {jax.__version__}, optax " in text
-    assert "| jax | nn.relu | custom_jvp | pass |" in text
-    assert "old" not in text
-    assert "jax nn.relu: pass" in capsys.readouterr().out
+def results(tmp_path, monkeypatch):
+    """Makes the registry two entries of JAX, without looking through all of JAX for rules."""
+    for module in (rules_in_the_wild, document):
+        monkeypatch.setattr(module, "REGISTRY", ENTRIES)
+    monkeypatch.setattr(rules_in_the_wild, "PACKAGES", ("jax", "missing"))
+    errors = {"missing": "ModuleNotFoundError: none"}
+    take_stock = lambda package: Inventory(package, "1", error=errors.get(package, ""))  # noqa: E731
+    monkeypatch.setattr(rules_in_the_wild, "take_stock", take_stock)
+    return tmp_path / "results.jsonl"
 
 
-def test_packages_that_are_missing_are_named(only, capsys):
-    only(Entry("no_such_package", "f", lambda: Case(jnp.sin, (1.0,))))
-    assert main(Config()) == []
-    assert "Not installed: no_such_package." in capsys.readouterr().out
+def test_a_package_and_going_on(results, capsys):
+    first = main(Config(("jax",), only="relu", results=results))
+    assert [verdict.verdict for verdict in first] == ["pass"]
+    rest = main(Config(("jax",), results=results, verbose=True))
+    assert [verdict.function for verdict in rest] == ["broken"]
+    assert main(Config(("jax",), results=results)) == []
+    again = main(Config(("jax",), only="broken", again=True, results=results))
+    assert [verdict.function for verdict in again] == ["broken"]
+    inventories, verdicts = read(results)
+    assert list(inventories) == ["jax"]
+    assert [verdict.verdict for verdict in verdicts.values()] == ["pass", "error"]
+    out = capsys.readouterr().out
+    assert "jax nn.relu: pass (" in out
+    assert "TypeError: unsupported operand" in out
 
 
-def test_a_function_that_raises(only, capsys):
-    def broken(x):
-        raise RuntimeError("out of order")
-
-    only(Entry("jax", "broken", lambda: Case(broken, (1.0,))))
-    (row,) = main(Config(verbose=True))
-    assert (row.verdict, row.report) == (ERROR, "RuntimeError: out of order")
-    assert "out of order" in capsys.readouterr().out
+def test_a_package_that_is_not_there(results, capsys):
+    assert main(Config(("missing",), results=results)) == []
+    assert "missing: ModuleNotFoundError: none" in capsys.readouterr().out
 
 
-def test_bad_commands(tmp_path):
-    with pytest.raises(UserError, match="no such entry"):
-        main(Config(only="no such function"))
-    with pytest.raises(UserError, match="there is none"):
-        main(Config(only="nn.relu6", write=tmp_path / "document.md"))
-    unmarked = tmp_path / "unmarked.md"
-    unmarked.write_text("nothing\n")
-    with pytest.raises(UserError, match="expected the lines"):
-        main(Config(only="nn.relu6", write=unmarked))
+def test_each_of_several_packages_has_its_process(results, monkeypatch, capsys):
+    commands = []
+
+    def run(command, check):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, len(commands) - 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main(Config(results=results, again=True)) == []
+    for command, package in zip(commands, ("jax", "missing"), strict=True):
+        assert command[:4] == [sys.executable, "-m", "scripts.rules_in_the_wild", package]
+        assert command[4:] == ["--results", str(results), "--only", "", "--again"]
+    assert capsys.readouterr().out == "missing: ended with code 1\n"
 
 
-def test_names_are_unique():
-    names = [(entry.package, entry.function) for entry in rules_in_the_wild.REGISTRY]
-    assert len(names) == len(set(names))
+def test_the_document(results, tmp_path):
+    main(Config(("jax",), only="broken", results=results))
+    path = tmp_path / "document.md"
+    path.write_text(
+        "".join(f"{start}\n{end}\n" for start, end in map(document.marks, document.BLOCKS))
+    )
+    assert main(Config(document=path, results=results)) == []
+    assert "| jax | broken | none | error |" in path.read_text()
 
 
-def test_the_document_has_every_entry():
-    text = DOCUMENT.read_text()
-    for entry in rules_in_the_wild.REGISTRY:
-        assert f"| {entry.package} | {entry.function} |" in text
-
-
-def test_get_of_a_nested_name():
-    assert rules_in_the_wild.get("jax:numpy.sin") is importlib.import_module("jax.numpy").sin
+def test_bad_commands(results):
+    with pytest.raises(UserError, match="no_such: no such package among jax, missing"):
+        main(Config(("no_such",), results=results))
+    with pytest.raises(UserError, match="--only nothing: no such case"):
+        main(Config(only="nothing", results=results))
