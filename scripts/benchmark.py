@@ -10,7 +10,8 @@ The sections:
 - lenet: LeNet's training step, and our step's cost per image at many batches;
 - epoch: a whole epoch of LeNet on the digits;
 - operations: each operation forward, and forward and backward, and the gradient of pooling;
-- cifar: convolution and pooling at the sizes of a net for CIFAR's images.
+- cifar: convolution and pooling at the sizes of a net for CIFAR's images;
+- scaling: LeNet's step on 1, 2, 4 and 8 host devices.
 
 The peers are plain Flax or plain JAX, differentiated by JAX, and PyTorch where it is installed
 (`make bench` installs it). A run leaves `runs/benchmark/<name>/` with benchmark.json (every time),
@@ -32,7 +33,13 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from scripts import benchmark_lenet, benchmark_operations, benchmark_trainings, run_directory
+from scripts import (
+    benchmark_lenet,
+    benchmark_operations,
+    benchmark_scaling,
+    benchmark_trainings,
+    run_directory,
+)
 from scripts.benchmark_plot import plot
 from scripts.benchmark_report import WIDTH, Report
 from scripts.benchmark_timing import Effort, Row, Timing, rounds
@@ -42,7 +49,7 @@ from scripts.program import check, run_program
 
 PROGRAM = "benchmark"
 PICTURE = "benchmark.png"
-Section = Literal["regression", "import", "lenet", "epoch", "operations", "cifar"]
+Section = Literal["regression", "import", "lenet", "epoch", "operations", "cifar", "scaling"]
 TITLES: dict[Section, str] = {
     "regression": "Training of the regression",
     "import": "Import",
@@ -50,6 +57,7 @@ TITLES: dict[Section, str] = {
     "epoch": "Epoch of LeNet on the digits",
     "operations": "Operations",
     "cifar": "Layers for CIFAR's images, batch 128",
+    "scaling": "LeNet's step on more and more devices of one CPU",
 }
 COST = "cost"
 COST_TITLE = "LeNet's training step by batch"
@@ -164,7 +172,9 @@ def _sections(config: Config) -> dict[str, Callable[[], Iterator[list[Row]]]]:
     effort = Effort(config.repeats, config.seconds, config.seed)
 
     def operations() -> Iterator[list[Row]]:
-        yield from benchmark_operations.operations(CASES.values(), effort)
+        # A declared gradient has no plain form: `scripts.compare` has its figures.
+        cases = (case for case in CASES.values() if case.surrogate is None)
+        yield from benchmark_operations.operations(cases, effort)
         yield from benchmark_operations.pool_gradient(effort)
 
     known = {
@@ -174,6 +184,7 @@ def _sections(config: Config) -> dict[str, Callable[[], Iterator[list[Row]]]]:
         "epoch": lambda: benchmark_trainings.epoch(effort),
         "operations": operations,
         "cifar": lambda: benchmark_operations.cifar(effort),
+        "scaling": lambda: benchmark_scaling.scaling(effort),
     }
     chosen: dict[str, Callable[[], Iterator[list[Row]]]] = {}
     for name in config.sections:

@@ -36,6 +36,7 @@ def _ratio(value: float) -> str:
 HEADINGS: dict[str, tuple[str, Format]] = {
     "ms_per_1000_images": ("ms / 1000 images", three_digits),
     "cost_against_least": ("per image, least = 1", _ratio),
+    "cost_against_alone": ("per image, no mesh = 1", _ratio),
     "speed_against_flax": ("× plain Flax", _ratio),
     "speed_against_pytorch": ("× fastest PyTorch", _ratio),
     "speed_against_plain": ("× plain JAX", _ratio),

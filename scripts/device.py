@@ -9,7 +9,6 @@ from typing import Literal
 
 import jax
 
-import jaxfn
 from scripts.program import UserError
 
 Platform = Literal["cpu", "gpu", "tpu"]
@@ -40,6 +39,8 @@ def select_platform(platform: Platform | None) -> None:
 
 def environment() -> dict[str, str]:
     """What a run runs on: versions, device, date."""
+    import jaxfn  # here: an exported model is used without it
+
     device = jax.devices()[0]
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),

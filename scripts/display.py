@@ -13,11 +13,10 @@ class Display:
 
     Args:
       total: how many steps the bar has.
-      completed: how many of them are done before.
-      quiet: show nothing.
+      quiet: show nothing but warnings.
     """
 
-    def __init__(self, total: int, *, completed: int = 0, quiet: bool = False):
+    def __init__(self, total: int, *, quiet: bool = False):
         self._console = Console(quiet=quiet, highlight=False)
         self._progress = Progress(
             TextColumn("epoch"),
@@ -29,7 +28,7 @@ class Display:
             disable=quiet or not self._console.is_terminal,
             transient=True,  # the lines above it say all that it said
         )
-        self._task = self._progress.add_task("compiling …", total=total, completed=completed)
+        self._task = self._progress.add_task("compiling …", total=total)
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -46,6 +45,14 @@ class Display:
     def say(self, text: str) -> None:
         """Prints a text."""
         self._console.print(text, soft_wrap=True, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Prints a text to stderr, even where all else is quiet."""
+        Console(stderr=True, highlight=False).print(text, soft_wrap=True, markup=False)
+
+    def start(self, completed: int) -> None:
+        """Says how many of the steps are done before."""
+        self._progress.update(self._task, completed=completed)
 
     def advance(self, text: str, description: str) -> None:
         """Prints the line of a finished step, and moves the bar; `description` stands beside it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -16,16 +18,28 @@ from scripts.data import DatasetName
 from scripts.device import Platform
 from scripts.images import Preprocessing
 from scripts.program import UserError, check
-from scripts.training import Rules, TrainState, split_model
+from scripts.training import Position, Rules, TrainState, split_model, start
 
 PROGRAM = "train_lenet"
-LEARNING_RATES = {"sgd": 0.025, "adamw": 0.002}
+ModelName = Literal["lenet", "binary", "quantized", "spiking"]
+# Latent binary weights lie within [-1, 1], and they count only when they change sign.
+LEARNING_RATES = {
+    "lenet": {"sgd": 0.025, "adamw": 0.002},
+    "binary": {"sgd": 4.0, "adamw": 0.015},
+    "quantized": {"sgd": 0.025, "adamw": 0.002},
+    "spiking": {"sgd": 0.4, "adamw": 0.002},
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Flags of `train_lenet`."""
 
+    model: ModelName = "lenet"
+    """lenet, or one that needs a rule: binary (weights and activations -1 and +1), quantized (of a
+    few bits), spiking (integrate-and-fire neurons)."""
+    bits: int = 4
+    """Of the quantized model's weights and activations."""
     dataset: DatasetName = "digits"
     """digits (scikit-learn's, no network), mnist, fashion-mnist, or idx: files of your own."""
     data_dir: Path | None = None
@@ -37,7 +51,7 @@ class Config:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum, or AdamW."""
     learning_rate: float | None = None
-    """By default 0.025 for sgd and 0.002 for adamw."""
+    """By default 0.025 for sgd and 0.002 for adamw; binary 4 and 0.015, spiking 0.4 and 0.002."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Whether the learning rate falls to 0, along half a cosine, or stays."""
     momentum: float = 0.9
@@ -50,14 +64,39 @@ class Config:
     """Of the weights, the order of the images, and the shifts."""
     rules: Rules = "custom"
     """The hand-written gradients, or JAX's own of the same operations."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """That the net computes in, in training; parameters, sums and the optimiser stay in float32."""
+    accumulate: int = 1
+    """Take each batch in so many equal parts and average their gradients: less memory."""
+    skip_nonfinite: bool = False
+    """Leave out a step whose loss or gradient is not finite, and count it, instead of stopping."""
+    checkpoint_every: int | None = None
+    """Save after every so-manieth step; by default after each epoch."""
+    keep: int = 3
+    """How many checkpoints are kept, the latest ones; besides them the best one."""
+    profile: bool = False
+    """Trace a few steps with jax.profiler into the folder of the run."""
+    tensorboard: bool = False
+    """Write TensorBoard events, too, into the folder of the run; needs tensorboardX."""
     platform: Platform | None = None
     """By default the fastest that JAX finds."""
+    devices: int | None = None
+    """Take each batch in equal parts on so many devices; by default one, and of several processes
+    all."""
+    mesh: str | None = None
+    """The same, as data=N."""
+    coordinator: str | None = None
+    """host:port of the process 0, where several processes train together."""
+    num_processes: int | None = None
+    """How many they are."""
+    process_id: int | None = None
+    """Which of them this one is, from 0 on."""
     run_dir: Path = Path("runs")
     """Where the folder of the run goes."""
     name: str | None = None
     """Name of that folder; by default the data set and the time."""
     resume: Path | None = None
-    """Folder of an interrupted run to continue, with its own flags."""
+    """Folder of an interrupted run to continue, with its own flags: they need not be repeated."""
     quiet: bool = False
     """Show nothing but errors."""
 
@@ -66,6 +105,7 @@ def check_config(config: Config) -> None:
     """Raises `UserError` if a flag's value makes no sense."""
     rate = config.learning_rate
     check(config.epochs >= 1, f"--epochs: expected at least 1, got {config.epochs}")
+    check(config.epochs < 2**31, f"--epochs: expected less than 2³¹, got {config.epochs}")
     check(config.batch_size >= 1, f"--batch-size: expected at least 1, got {config.batch_size}")
     check(rate is None or 0 < rate < float("inf"), f"--learning-rate: expected > 0, got {rate}")
     check(0 <= config.momentum < 1, f"--momentum: expected 0 ≤ … < 1, got {config.momentum}")
@@ -75,11 +115,20 @@ def check_config(config: Config) -> None:
     )
     check(0 <= config.max_shift < 32, f"--max-shift: expected 0 to 31, got {config.max_shift}")
     check(0 <= config.seed < 2**32, f"--seed: expected 0 to 2³² - 1, got {config.seed}")
+    check(
+        config.accumulate >= 1 and config.batch_size % config.accumulate == 0,
+        f"--accumulate: expected a divisor of the batch of {config.batch_size}, "
+        f"got {config.accumulate}",
+    )
+    every = config.checkpoint_every
+    check(every is None or every >= 1, f"--checkpoint-every: expected at least 1, got {every}")
+    check(config.keep >= 1, f"--keep: expected at least 1, got {config.keep}")
+    check(2 <= config.bits <= 16, f"--bits: expected 2 to 16, got {config.bits}")
 
 
 def learning_rate(config: Config) -> float:
     """The rate that the training starts with."""
-    return config.learning_rate or LEARNING_RATES[config.optimizer]
+    return config.learning_rate or LEARNING_RATES[config.model][config.optimizer]
 
 
 def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
@@ -97,10 +146,21 @@ def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
 def initial_state(
     config: Config, optimizer: optax.GradientTransformation
 ) -> tuple[nnx.GraphDef, TrainState]:
-    """The structure of LeNet, and the state before the first step."""
+    """The structure of the net, and the state before the first step."""
     weights_key, _ = keys(config)
-    graphdef, params = split_model(models.LeNet(rngs=nnx.Rngs(params=weights_key)))
+    graphdef, params = split_model(make_model(config, nnx.Rngs(params=weights_key)))
     return graphdef, TrainState(params, optimizer.init(params))
+
+
+def make_model(config: Config, rngs: nnx.Rngs) -> nnx.Module:
+    """The net that the flags ask for."""
+    if config.model == "binary":
+        return models.BinaryLeNet(rngs=rngs)
+    if config.model == "quantized":
+        return models.QuantizedLeNet(config.bits, rngs=rngs)
+    if config.model == "spiking":
+        return models.SpikingLeNet(rngs=rngs)
+    return models.LeNet(rngs=rngs)
 
 
 def keys(config: Config) -> tuple[jax.Array, jax.Array]:
@@ -123,15 +183,40 @@ def stored_run(directory: Path) -> tuple[Config, Preprocessing]:
         config = run_directory.restore(Config, stored.get("config"))
         preprocessing = run_directory.restore(Preprocessing, stored.get("preprocessing"))
         check_config(config)
+        check(
+            math.isfinite(preprocessing.mean) and 0 < preprocessing.std < float("inf"),
+            f"preprocessing: expected a mean and a standard deviation, got {preprocessing}",
+        )
     except (UserError, ValueError) as error:
         raise UserError(f"{file}: damaged: {error}") from error
     return config, preprocessing
 
 
+def restore_position(
+    directory: Path,
+    config: Config,
+    optimizer: optax.GradientTransformation,
+    pass_over: Callable[[str], None] | None = None,
+) -> tuple[nnx.GraphDef, Position]:
+    """The structure of the net, and where the run stands.
+
+    Args:
+      directory: folder of the run.
+      config: its flags.
+      optimizer: what `make_optimizer` gives.
+      pass_over: is told of each damaged checkpoint, for which the one before is taken; without it
+        a damaged one is an error.
+    """
+    graphdef, state = initial_state(config, optimizer)
+    _, key = keys(config)
+    like = start(state, key)
+    _, position = checkpoint.load(directory / run_directory.CHECKPOINTS, like, pass_over)
+    return graphdef, position
+
+
 def restore_state(
     directory: Path, config: Config, optimizer: optax.GradientTransformation
 ) -> tuple[nnx.GraphDef, int, TrainState]:
-    """The structure of LeNet, the epochs that the run has done, and the state after them."""
-    graphdef, like = initial_state(config, optimizer)
-    epoch, state = checkpoint.load(directory / run_directory.CHECKPOINTS, like)
-    return graphdef, epoch, state
+    """The structure of the net, the epochs that the run has done, and its latest state."""
+    graphdef, position = restore_position(directory, config, optimizer)
+    return graphdef, int(position.epoch) - 1, position.state

@@ -4,27 +4,30 @@ For example, after a training of seconds:
 
     python -m scripts.train_lenet --epochs 3 --name three
     python -m scripts.predict --run runs/three image.png
+
+or of a file that `python -m scripts.export --run runs/three` left, without the net's source:
+
+    python -m scripts.predict --model runs/three/model.jaxfn image.png
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
 import tyro
-from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from scripts.data import class_names
+from scripts import model_file
 from scripts.device import Platform, select_platform
-from scripts.images import read_ink, resize
-from scripts.lenet_config import make_optimizer, restore_state, stored_run
-from scripts.program import run_program
+from scripts.images import Preprocessing, read_ink, resize
+from scripts.program import check, run_program
 
 SHOWN = 3  # classes
 
@@ -35,8 +38,10 @@ class Config:
 
     image: Annotated[Path, tyro.conf.Positional]
     """Image of one digit, or whatever the net was trained on: light ink on a dark ground."""
-    run: Path
+    run: Path | None = None
     """Folder of a run of train_lenet."""
+    model: Path | None = None
+    """A file that scripts.export wrote, instead of a run."""
     invert: bool = False
     """The ink is dark, the ground light."""
     platform: Platform | None = None
@@ -56,24 +61,53 @@ class Prediction:
     probabilities: dict[str, float]
 
 
+class Net(NamedTuple):
+    """A trained net: its classes, and what leads from images to their probabilities."""
+
+    preprocessing: Preprocessing
+    probabilities: Callable[[np.ndarray], jax.Array]
+    classes: tuple[str, ...]
+
+
 def main(config: Config) -> Prediction:
     """Prepares the image as the training images were, and prints the most probable classes.
 
     Raises:
-      UserError: if the image, the run or a flag is wrong.
+      UserError: if the image, the run, the file of the model or a flag is wrong.
     """
+    check(
+        (config.run is None) != (config.model is None),
+        "expected either --run, a folder, or --model, a file",
+    )
     select_platform(config.platform)
-    stored, preprocessing = stored_run(config.run)
-    graphdef, _, state = restore_state(config.run, stored, make_optimizer(stored, steps=1))
+    net = _from_run(config) if config.model is None else _from_file(config.model)
     ink = read_ink(config.image, invert=config.invert)
     _warn_if_ground_is_light(ink, config)
-    x = preprocessing(resize(ink[None], preprocessing.source_size))
-    probabilities = np.asarray(jax.nn.softmax(nnx.merge(graphdef, state.params)(x))[0])
-    names = class_names(stored.dataset)
+    x = net.preprocessing(resize(ink[None], net.preprocessing.source_size))
+    probabilities = np.asarray(net.probabilities(x)[0])
     order = np.argsort(-probabilities, stable=True)
-    prediction = Prediction(int(order[0]), {names[i]: float(probabilities[i]) for i in order})
+    prediction = Prediction(int(order[0]), {net.classes[i]: float(probabilities[i]) for i in order})
     _show(config.image, prediction)
     return prediction
+
+
+def _from_run(config: Config) -> Net:
+    # Here and not above: a file needs neither `models` nor `jaxfn`.
+    from flax import nnx
+
+    from scripts.data import class_names
+    from scripts.lenet_config import make_optimizer, restore_state, stored_run
+
+    assert config.run is not None
+    stored, preprocessing = stored_run(config.run)
+    graphdef, _, state = restore_state(config.run, stored, make_optimizer(stored, steps=1))
+    model = nnx.merge(graphdef, state.params)
+    return Net(preprocessing, lambda x: jax.nn.softmax(model(x)), class_names(stored.dataset))
+
+
+def _from_file(path: Path) -> Net:
+    program, preprocessing, classes = model_file.read(path)
+    return Net(preprocessing, jax.jit(program.call), classes)
 
 
 def _warn_if_ground_is_light(ink: np.ndarray, config: Config) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -56,14 +58,39 @@ def _make(path: Path) -> Path:
 
 
 def write_config(path: Path, **sections: Any) -> None:
-    """Writes `config.json`: each section a dataclass or a mapping."""
-    (path / CONFIG).write_text(json.dumps(_plain(sections), indent=2) + "\n")
+    """Writes `config.json`, whole or not at all: each section a dataclass or a mapping.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    unfinished = path / f"{CONFIG}.tmp"
+    try:
+        unfinished.write_text(json.dumps(_plain(sections), indent=2) + "\n")
+        unfinished.replace(path / CONFIG)
+    except OSError as error:
+        raise UserError(f"{path / CONFIG}: cannot be written: {error.strerror}") from error
 
 
 def append_metrics(path: Path, *lines: Mapping[str, float]) -> None:
-    """Adds lines to `metrics.jsonl`, each a JSON object."""
-    with (path / METRICS).open("a") as file:
-        file.writelines(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    """Adds lines to `metrics.jsonl`, each a JSON object; when it returns they are on the disk.
+
+    They are written all at once: what a kill can leave is a last line that is torn, which
+    `keep_metrics` cuts off.
+
+    Raises:
+      UserError: if they cannot be written; the file is then as before.
+    """
+    content = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode()
+    try:
+        # Without a buffer: one write.
+        with (path / METRICS).open("ab", buffering=0) as file:
+            before = file.tell()
+            if file.write(content) != len(content):
+                file.truncate(before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"{path / METRICS}: cannot be written: {error.strerror}") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -79,7 +106,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{file}: cannot be read: {error.strerror}; expected the folder of a run"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged: {error}") from error
     check(isinstance(config, dict), f"{file}: damaged: expected a JSON object")
     return config
@@ -106,21 +133,21 @@ def restore(kind: type[T], section: Any) -> T:
 
 
 def keep_metrics(path: Path, lines: int) -> list[dict[str, Any]]:
-    """The first lines of `metrics.jsonl`, which loses all others.
+    """The first lines of `metrics.jsonl`, which loses all that comes after them.
 
     Raises:
       UserError: if there are fewer, or one is damaged.
     """
     file = path / METRICS
     try:
-        metrics = [json.loads(line) for line in file.read_text().splitlines()[:lines]]
-        check(len(metrics) == lines, f"{file}: expected {lines} lines, got {len(metrics)}")
-        file.write_text("")
+        *whole, _torn = file.read_bytes().split(b"\n")
+        check(len(whole) >= lines, f"{file}: expected {lines} lines, got {len(whole)}")
+        metrics = [json.loads(line) for line in whole[:lines]]
+        os.truncate(file, sum(len(line) + 1 for line in whole[:lines]))
     except OSError as error:
         raise UserError(f"{file}: cannot be read and written: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged: {error}") from error
-    append_metrics(path, *metrics)
     return metrics
 
 
@@ -129,6 +156,8 @@ def _is_a(value: Any, hint: Any) -> bool:
         return value in get_args(hint)
     if get_args(hint):
         return any(_is_a(value, option) for option in get_args(hint))
+    if isinstance(value, bool):  # which Python counts among the integers
+        return hint is bool
     return isinstance(value, int | float if hint is float else hint)
 
 

@@ -1,87 +1,57 @@
-"""Trains LeNet on images of ten classes, with hand-written gradients.
+"""Trains LeNet, or a relative that needs hand-written gradients, on images of ten classes.
 
 In seconds, on handwritten digits that need no network:
 
     python -m scripts.train_lenet --epochs 3
 
 It leaves `runs/<name>/` with config.json, metrics.jsonl, curves.png, predictions.png and the
-checkpoint; `python -m scripts.predict --run runs/<name> image.png` asks the trained net.
+checkpoints; `python -m scripts.predict --run runs/<name> image.png` asks the trained net, and
+`python -m scripts.train_lenet --resume runs/<name>` continues a run that was interrupted.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
-from scripts import checkpoint, run_directory
+from scripts import checkpoint, distributed, mesh, run_directory, tensorboard
 from scripts.data import Dataset, class_names, load
 from scripts.device import environment, select_platform
 from scripts.display import Display
+from scripts.epoch_metrics import HEADER, EpochMetrics, best, keep_history
 from scripts.lenet_config import (
     PROGRAM,
     Config,
     check_config,
     initial_state,
     keys,
-    learning_rate,
     make_optimizer,
-    restore_state,
+    restore_position,
     stored_run,
 )
 from scripts.plots import plot_curves, plot_predictions
-from scripts.program import UserError, check, run_program
+from scripts.program import check, run_program
+from scripts.resuming import complete, flags_of_run
+from scripts.signals import StopRequest, stop_on_signal
+from scripts.trainer import EVALUATION_BATCH, Run, Trainer, make_parts
 from scripts.training import (
     EpochFn,
     EvaluateFn,
+    Position,
     TrainState,
     make_epoch,
     make_evaluate,
-    make_loss_fn,
-    make_random_shift,
-    make_train_step,
+    start,
 )
 
-EVALUATION_BATCH = 500
-HEADER = "epoch  train loss  accuracy  test loss  accuracy  images/s"
-
-
-@dataclasses.dataclass(frozen=True)
-class EpochMetrics:
-    """A line of metrics.jsonl.
-
-    Attributes:
-      epoch: counted from 1.
-      step: how many steps have been taken since the start.
-      train_loss: mean over the epoch's steps, each before its update.
-      train_accuracy: likewise, on the shifted images.
-      test_loss: over all test images, after the epoch.
-      test_accuracy: likewise.
-      images_per_second: in training, compilation left out.
-      seconds: that the epoch's training took.
-    """
-
-    epoch: int
-    step: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    images_per_second: float
-    seconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.epoch:5}  {self.train_loss:10.4f}  {self.train_accuracy:8.2%}  "
-            f"{self.test_loss:9.4f}  {self.test_accuracy:8.2%}  {self.images_per_second:8,.0f}"
-        )
+CURVES, PREDICTIONS = "curves.png", "predictions.png"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,51 +74,73 @@ class Result:
         return self.history[-1].test_accuracy
 
 
-class Run(NamedTuple):
-    """A training that is about to start or to go on, and the epochs that it has behind it."""
-
-    directory: Path
-    graphdef: nnx.GraphDef
-    state: TrainState
-    history: list[EpochMetrics]
-
-
 def main(config: Config) -> Result:
     """Trains LeNet and leaves the folder of the run.
 
     Raises:
-      UserError: if a flag or a file is wrong, or the loss is no longer finite.
+      UserError: if a flag or a file is wrong, something cannot be written, or a number is not
+        finite.
+      Interrupted: if Ctrl-C or SIGTERM came; the run is saved.
     """
-    config = _stored_flags(config) if config.resume else config
+    config = flags_of_run(config, config.resume) if config.resume else config
     check_config(config)
+    if config.tensorboard:
+        tensorboard.check_installed()
+    with distributed.joined(config.coordinator, config.num_processes, config.process_id):
+        return _main(config)
+
+
+def _main(config: Config) -> Result:
     select_platform(config.platform)
-    dataset = load(config.dataset, config.data_dir)
-    images = len(dataset.train.labels)
     check(
-        config.batch_size <= images,
-        f"--batch-size: expected at most the {images} training images, got {config.batch_size}",
+        jax.process_count() == 1 or bool(config.name or config.resume),
+        "--name: expected the name of the run's folder, the same in each process",
     )
-    optimizer = make_optimizer(config, config.epochs * (images // config.batch_size))
-    if config.resume:
-        run = _resume(config, config.resume, optimizer)
-    else:
-        run = _start(config, dataset, optimizer)
-    with Display(config.epochs, completed=len(run.history), quiet=config.quiet) as display:
-        display.say(
-            f"{images:,} training and {len(dataset.test.labels):,} test images, "
-            f"{jax.devices()[0].device_kind}, {config.rules} rules → {run.directory}"
+    devices = mesh.make_mesh(config.devices, config.mesh)
+    if devices is not None:
+        mesh.check_batch(config.batch_size, config.accumulate, devices)
+    quiet = config.quiet or not distributed.is_first()
+    with stop_on_signal() as request, Display(config.epochs, quiet=quiet) as display:
+        dataset = load(config.dataset, config.data_dir)
+        images = len(dataset.train.labels)
+        check(
+            config.batch_size <= images,
+            f"--batch-size: expected at most the {images} training images, got {config.batch_size}",
         )
-        display.say(HEADER)
-        try:
-            seconds, probabilities = _train(config, dataset, run, optimizer, display)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_to_go_on(run)) from None
+        optimizer = make_optimizer(config, config.epochs * (images // config.batch_size))
+        if config.resume:
+            run = _resume(config, config.resume, dataset, optimizer, display)
+        else:
+            run = _start(config, dataset, optimizer)
+        distributed.wait_for_all("the folder of the run")
+        if devices is not None:
+            dataset, run = _on_devices(dataset, run, devices)
+        return _train(config, dataset, run, optimizer, display, request)
+
+
+def _train(
+    config: Config,
+    dataset: Dataset,
+    run: Run,
+    optimizer: optax.GradientTransformation,
+    display: Display,
+    request: StopRequest,
+) -> Result:
+    display.start(len(run.history))
+    display.say(
+        f"{len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images, "
+        f"{_hardware(run.devices)}, {config.rules} rules → {run.directory}"
+    )
+    display.say(HEADER)
+    begin = time.perf_counter()
+    with checkpoint.Saver(run.directory / run_directory.CHECKPOINTS, config.keep) as saver:
+        trainer = Trainer(config, dataset, run, optimizer, saver, display, request)
+        probabilities = trainer.train()
+    seconds = time.perf_counter() - begin
+    if distributed.is_first():
         _draw(config, dataset, run, probabilities)
-        result = Result(tuple(run.history), seconds, run.directory)
-        display.say(
-            f"test accuracy {result.test_accuracy:.2%} after {config.epochs} epochs, "
-            f"{seconds:.1f} s → {run.directory}"
-        )
+    result = Result(tuple(run.history), seconds, run.directory)
+    display.say(_summary(result))
     return result
 
 
@@ -160,11 +152,8 @@ def compile_epoch(
     state: TrainState,
 ) -> tuple[EpochFn, EvaluateFn]:
     """An epoch of training, which takes over the buffers of its state, and the evaluation."""
-    epoch = make_epoch(
-        make_train_step(make_loss_fn(graphdef, config.rules), optimizer),
-        config.batch_size,
-        make_random_shift(config.max_shift, dataset.preprocessing.ground),
-    )
+    parts = make_parts(config, dataset, graphdef, optimizer)
+    epoch = make_epoch(parts.step, config.batch_size, parts.augment)
     evaluate = make_evaluate(graphdef, EVALUATION_BATCH)
     _, key = keys(config)
     return (
@@ -173,92 +162,77 @@ def compile_epoch(
     )
 
 
-def _stored_flags(config: Config) -> Config:
-    """The flags of the run to resume; where it runs and what it shows may change."""
-    here = {"resume": config.resume, "platform": config.platform, "quiet": config.quiet}
-    check(
-        config == Config(**here),
-        "--resume: expected no other flags than --platform and --quiet, the run has its own",
-    )
-    assert config.resume is not None
-    stored, _ = stored_run(config.resume)
-    return dataclasses.replace(stored, **here)
+def _on_devices(dataset: Dataset, run: Run, devices: Mesh) -> tuple[Dataset, Run]:
+    train, test, position = mesh.replicate((dataset.train, dataset.test, run.position), devices)
+    run = run._replace(position=position, devices=devices)
+    return dataset._replace(train=train, test=test), run
+
+
+def _hardware(devices: Mesh | None) -> str:
+    kind = jax.devices()[0].device_kind
+    if devices is None:
+        return kind
+    processes = jax.process_count()
+    return f"{devices.size} × {kind}" + (f" of {processes} processes" if processes > 1 else "")
 
 
 def _start(config: Config, dataset: Dataset, optimizer: optax.GradientTransformation) -> Run:
-    directory = run_directory.create(config.run_dir, config.name, config.dataset)
-    run_directory.write_config(
-        directory,
-        program=PROGRAM,
-        config=config,
-        preprocessing=dataset.preprocessing,
-        environment=environment(),
-    )
-    return Run(directory, *initial_state(config, optimizer), [])
+    if distributed.is_first():
+        directory = run_directory.create(config.run_dir, config.name, config.dataset)
+        run_directory.write_config(
+            directory,
+            program=PROGRAM,
+            config=config,
+            preprocessing=dataset.preprocessing,
+            environment=environment(),
+        )
+    else:
+        assert config.name is not None
+        directory = config.run_dir / config.name
+    return Run(directory, *_initial(config, optimizer), [])
 
 
-def _resume(config: Config, directory: Path, optimizer: optax.GradientTransformation) -> Run:
-    graphdef, epochs, state = restore_state(directory, config, optimizer)
-    check(
-        epochs < config.epochs,
-        f"{directory}: expected an unfinished run, all {epochs} epochs are done",
-    )
-    history = [
-        run_directory.restore(EpochMetrics, line)
-        for line in run_directory.keep_metrics(directory, epochs)
-    ]
-    return Run(directory, graphdef, state, history)
+def _initial(
+    config: Config, optimizer: optax.GradientTransformation
+) -> tuple[nnx.GraphDef, Position]:
+    graphdef, state = initial_state(config, optimizer)
+    _, key = keys(config)
+    return graphdef, start(state, key)
 
 
-def _train(
+def _resume(
     config: Config,
+    directory: Path,
     dataset: Dataset,
-    run: Run,
     optimizer: optax.GradientTransformation,
     display: Display,
-) -> tuple[float, jax.Array]:
-    """Runs the epochs that are missing and adds them to the history.
-
-    Returns:
-      The seconds that it took, and the probability of each class for each test image.
-    """
-    start = time.perf_counter()
-    state = run.state
-    train_epoch, evaluate = compile_epoch(config, dataset, run.graphdef, optimizer, state)
-    _, key = keys(config)
-    steps = len(dataset.train.labels) // config.batch_size
-    logits = None
-    for epoch in range(len(run.history) + 1, config.epochs + 1):
-        epoch_start = time.perf_counter()
-        epoch_key = jax.random.fold_in(key, epoch)
-        state, train = jax.block_until_ready(train_epoch(state, epoch_key, *dataset.train))
-        seconds = time.perf_counter() - epoch_start
-        test, logits = evaluate(state.params, *dataset.test)
-        metrics = EpochMetrics(
-            epoch,
-            epoch * steps,
-            *map(float, (*train, *test)),
-            images_per_second=steps * config.batch_size / seconds,
-            seconds=seconds,
-        )
-        _check_finite(metrics, config, run)
-        run.history.append(metrics)
-        # In this order: --resume drops metrics that are newer than the checkpoint.
-        run_directory.append_metrics(run.directory, dataclasses.asdict(metrics))
-        checkpoint.save(run.directory / run_directory.CHECKPOINTS, epoch, state)
-        display.advance(
-            str(metrics),
-            f"loss {metrics.train_loss:.4f}, test {metrics.test_accuracy:.1%}, "
-            f"{metrics.images_per_second:,.0f} images/s",
-        )
-    assert logits is not None  # at least one epoch is missing
-    return time.perf_counter() - start, jax.nn.softmax(logits)
+) -> Run:
+    _, preprocessing = stored_run(directory)
+    check(
+        np.allclose(
+            (dataset.preprocessing.mean, dataset.preprocessing.std),
+            (preprocessing.mean, preprocessing.std),
+        ),
+        f"{directory}: expected the images that the run was started with, got others: their mean "
+        f"and standard deviation are not {preprocessing.mean:.6g} and {preprocessing.std:.6g}",
+    )
+    if checkpoint.steps(directory / run_directory.CHECKPOINTS):
+        graphdef, position = restore_position(directory, config, optimizer, display.warn)
+    else:
+        display.warn(f"{directory}: no checkpoint was finished: from the beginning")
+        graphdef, position = _initial(config, optimizer)
+    epochs = int(position.epoch) - 1
+    check(
+        epochs < config.epochs or not (directory / PREDICTIONS).exists(),
+        f"{directory}: expected an unfinished run, all {epochs} epochs are done",
+    )
+    return Run(directory, graphdef, position, keep_history(directory, epochs))
 
 
 def _draw(config: Config, dataset: Dataset, run: Run, probabilities: jax.Array) -> None:
-    plot_curves(run.directory / "curves.png", [dataclasses.asdict(line) for line in run.history])
+    plot_curves(run.directory / CURVES, [dataclasses.asdict(line) for line in run.history])
     plot_predictions(
-        run.directory / "predictions.png",
+        run.directory / PREDICTIONS,
         images=np.asarray(dataset.test.images),
         labels=np.asarray(dataset.test.labels),
         probabilities=np.asarray(probabilities),
@@ -266,25 +240,14 @@ def _draw(config: Config, dataset: Dataset, run: Run, probabilities: jax.Array) 
     )
 
 
-def _check_finite(metrics: EpochMetrics, config: Config, run: Run) -> None:
-    if math.isfinite(metrics.train_loss) and math.isfinite(metrics.test_loss):
-        return
-    kept = f"; {run.directory} keeps the epochs before" if run.history else ""
-    raise UserError(
-        f"epoch {metrics.epoch}: expected finite losses, got {metrics.train_loss} in training and "
-        f"{metrics.test_loss} in test: try a lower --learning-rate than {learning_rate(config):g}"
-        f"{kept}"
-    )
-
-
-def _how_to_go_on(run: Run) -> str:
-    if not run.history:
-        return "interrupted in the first epoch"
+def _summary(result: Result) -> str:
+    top = best(result.history)
     return (
-        f"interrupted after epoch {run.history[-1].epoch}; to continue: "
-        f"python -m scripts.train_lenet --resume {run.directory}"
+        f"test accuracy {result.test_accuracy:.2%} after {len(result.history)} epochs, "
+        f"{result.seconds:.1f} s; best {top.test_accuracy:.2%} after epoch {top.epoch}, "
+        f"{run_directory.CHECKPOINTS}/{top.step} → {result.directory}"
     )
 
 
 if __name__ == "__main__":
-    run_program(main, Config, __doc__)
+    run_program(main, Config, __doc__, complete)

@@ -1,22 +1,26 @@
-"""Training of a classifier as pure functions: loss, step, epoch, evaluation.
+"""Training of a classifier as pure functions: loss, step, steps of an epoch, evaluation.
 
-Nothing here reads a file or keeps a state; `train_lenet` compiles `make_epoch`'s result, and the
+Nothing here reads a file or keeps a state; `train_lenet` compiles `make_advance`'s result, and the
 comparison with PyTorch and the benchmark use the same loss and the same step.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+from optax.microbatching import AccumulationType, microbatch
 
 import jaxfn
 
+Tree = TypeVar("Tree")
 Rules = Literal["custom", "autodiff"]
 Params = Any  # pytree of arrays, such as `nnx.to_pure_dict` gives
 
@@ -35,9 +39,33 @@ class Metrics(NamedTuple):
     accuracy: jax.Array
 
 
+class Position(NamedTuple):
+    """Where a training stands: all that its continuation depends on, and what a checkpoint holds.
+
+    The data's order is no part of it: it follows from the key, the epoch and the step.
+
+    Attributes:
+      state: parameters and optimiser.
+      key: that of every epoch's is folded from.
+      epoch: the one that is under way, counted from 1; int32.
+      step: how many of its steps are done; int32.
+      sums: of the metrics of these steps, those left out whose loss is not finite.
+      nonfinite: how many are left out; int32.
+    """
+
+    state: TrainState
+    key: jax.Array
+    epoch: jax.Array
+    step: jax.Array
+    sums: Metrics
+    nonfinite: jax.Array
+
+
 LossFn = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+GradientFn = Callable[[Params, jax.Array, jax.Array], tuple[Metrics, Params]]
 StepFn = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Metrics]]
 AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
+AdvanceFn = Callable[[Position, ArrayLike, jax.Array, jax.Array], tuple[Position, jax.Array]]
 EpochFn = Callable[[TrainState, jax.Array, jax.Array, jax.Array], tuple[TrainState, Metrics]]
 EvaluateFn = Callable[[Params, jax.Array, jax.Array], tuple[Metrics, jax.Array]]
 
@@ -48,65 +76,159 @@ def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
     return graphdef, nnx.to_pure_dict(state)
 
 
-def make_loss_fn(graphdef: nnx.GraphDef, rules: Rules = "custom") -> LossFn:
+def make_loss_fn(
+    graphdef: nnx.GraphDef, rules: Rules = "custom", dtype: DTypeLike = jnp.float32
+) -> LossFn:
     """Loss of a classifier: cross-entropy of the labels, the mean over the batch.
 
     Args:
       graphdef: structure of the model.
       rules: "custom" differentiates by the hand-written rules, "autodiff" the same operations
         without them.
+      dtype: that the model computes in. Parameters, their gradients and the loss stay what they
+        are: the cast is part of the function that is differentiated.
 
     Returns:
       `loss_fn(params, x, labels) -> (loss, logits)`.
     """
 
     def loss_fn(params: Params, x: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits = nnx.merge(graphdef, params)(x)
+        params, inputs = cast((params, x), dtype)
+        logits = nnx.merge(graphdef, params)(inputs).astype(x.dtype)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
 
-    return loss_fn if rules == "custom" else jaxfn.autodiff(loss_fn)
+    return loss_fn if rules == "custom" else jaxfn.autodiff(loss_fn, custom_jvp=True)
 
 
-def make_train_step(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> StepFn:
+def cast(tree: Tree, dtype: DTypeLike) -> Tree:
+    """The same tree, its floating arrays in `dtype`."""
+
+    def leaf(x: jax.Array) -> jax.Array:
+        return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree.map(leaf, tree)
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    accumulate: int = 1,
+    skip_nonfinite: bool = False,
+    parallel: Callable[[GradientFn], GradientFn] = lambda gradient: gradient,
+) -> StepFn:
     """One step of the optimiser: `step(state, x, labels) -> (state, metrics)`, the metrics of the
-    parameters before it."""
+    parameters before it.
+
+    Args:
+      loss_fn: what `make_loss_fn` gives.
+      optimizer: takes the gradient of the whole batch.
+      accumulate: the batch is taken in so many equal parts, one after the other, whose gradients
+        are averaged: the same as the whole batch to rounding, at the memory of a part.
+      skip_nonfinite: where the loss or a gradient is not finite, the state stays as it was (the
+        optimiser's count, too) and the loss comes back as nan.
+      parallel: makes of a function that returns means over a batch the same function on several
+        devices, as `mesh.data_parallel` does; each of them then takes its own parts.
+    """
     loss_and_grad = jaxfn.microbatched_value_and_grad(loss_fn)
 
+    def gradient(params: Params, x: jax.Array, labels: jax.Array) -> tuple[Metrics, Params]:
+        (loss, logits), grads = loss_and_grad(params, x, labels)
+        return Metrics(loss, accuracy(logits, labels)), grads
+
+    def in_parts(params: Params, x: jax.Array, labels: jax.Array) -> tuple[Metrics, Params]:
+        # None: no parts, which is not the same program as one part.
+        part = None if accumulate == 1 else len(labels) // accumulate
+        return microbatch(gradient, (1, 2), part, AccumulationType.MEAN)(params, x, labels)
+
     def step(state: TrainState, x: jax.Array, labels: jax.Array) -> tuple[TrainState, Metrics]:
-        (loss, logits), grads = loss_and_grad(state.params, x, labels)
+        metrics, grads = parallel(in_parts)(state.params, x, labels)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(params, opt_state), Metrics(loss, accuracy(logits, labels))
+        after = TrainState(optax.apply_updates(state.params, updates), opt_state)
+        if not skip_nonfinite:
+            return after, metrics
+        # Not optax.apply_if_finite, which does not see the loss.
+        finite = all_finite((metrics.loss, grads))
+        after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+        return after, metrics._replace(loss=jnp.where(finite, metrics.loss, jnp.nan))
 
     return step
 
 
-def make_epoch(step: StepFn, batch_size: int, augment: AugmentFn) -> EpochFn:
-    """All steps of an epoch in one scan: `epoch(state, key, images, labels) -> (state, metrics)`.
+def start(state: TrainState, key: jax.Array) -> Position:
+    """The position before the first step of the first epoch."""
+    return Position(state, key, jnp.int32(1), jnp.int32(0), _no_metrics(), jnp.int32(0))
 
-    The metrics are means over the steps, each measured before the step was taken.
+
+def next_epoch(position: Position) -> Position:
+    """The position before the first step of the epoch after `position`'s."""
+    return start(position.state, position.key)._replace(epoch=position.epoch + 1)
+
+
+def make_advance(step: StepFn, batch_size: int, augment: AugmentFn) -> AdvanceFn:
+    """Steps of an epoch: `advance(position, stop, images, labels) -> (position, finite)`.
+
+    It goes on until `stop` steps of the epoch are done. Both ends are values and not constants of
+    the program: one compiled loop takes any number of steps, so that where an epoch is cut does
+    not change a bit of the result.
+
+    It does not look at every gradient, which would take a tenth of the time: a gradient that is not
+    finite leaves inf or nan in the parameters, where they stay, so that one look in the end shows
+    it (`finite`). A loss that is not finite is counted in the position.
 
     Args:
       step: one step.
-      batch_size: images per step; `shuffled_batches` says which.
+      batch_size: images per step; `epoch_batches` says which.
       augment: `augment(key, images)`, applied to each batch.
     """
+
+    def advance(
+        position: Position, stop: ArrayLike, images: jax.Array, labels: jax.Array
+    ) -> tuple[Position, jax.Array]:
+        batches, keys = epoch_batches(position, len(images), batch_size)
+
+        def body(here: Position) -> Position:
+            batch = batches[here.step]
+            state, metrics = step(
+                here.state, augment(keys[here.step], images[batch]), labels[batch]
+            )
+            finite = jnp.isfinite(metrics.loss)
+            sums = jax.tree.map(lambda s, m: s + jnp.where(finite, m, 0), here.sums, metrics)
+            nonfinite = here.nonfinite + ~finite
+            return Position(state, here.key, here.epoch, here.step + 1, sums, nonfinite)
+
+        position = lax.while_loop(lambda here: here.step < stop, body, position)
+        return position, all_finite(position.state.params)
+
+    return advance
+
+
+def make_epoch(step: StepFn, batch_size: int, augment: AugmentFn) -> EpochFn:
+    """A whole epoch: `epoch(state, key, images, labels) -> (state, metrics)`, the metrics means
+    over the steps; `make_advance` from its first step to its last."""
+    advance = make_advance(step, batch_size, augment)
 
     def epoch(
         state: TrainState, key: jax.Array, images: jax.Array, labels: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        order_key, augment_key = jax.random.split(key)
-        batches = shuffled_batches(order_key, len(images), batch_size)
-
-        def body(state: TrainState, inputs: tuple[jax.Array, jax.Array]):
-            batch, key = inputs
-            return step(state, augment(key, images[batch]), labels[batch])
-
-        keys = jax.random.split(augment_key, len(batches))
-        state, metrics = lax.scan(body, state, (batches, keys))
-        return state, jax.tree.map(jnp.mean, metrics)
+        stop = jnp.int32(len(images) // batch_size)
+        position, _ = advance(start(state, key), stop, images, labels)
+        return position.state, mean_metrics(position)
 
     return epoch
+
+
+def mean_metrics(position: Position) -> Metrics:
+    """The means over the steps of the epoch so far; nan if all of them are left out."""
+    counted = position.step - position.nonfinite
+    return jax.tree.map(lambda s: jnp.where(counted > 0, s / counted, jnp.nan), position.sums)
+
+
+def epoch_batches(position: Position, images: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """The indices of an epoch's batches, `[steps, batch_size]`, and a key for each step."""
+    order_key, augment_key = jax.random.split(jax.random.fold_in(position.key, position.epoch))
+    batches = shuffled_batches(order_key, images, batch_size)
+    return batches, jax.random.split(augment_key, len(batches))
 
 
 def shuffled_batches(key: jax.Array, images: int, batch_size: int) -> jax.Array:
@@ -155,6 +277,16 @@ def make_evaluate(graphdef: nnx.GraphDef, batch_size: int) -> EvaluateFn:
     return evaluate
 
 
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every number in a tree of arrays is finite."""
+    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return functools.reduce(jnp.logical_and, leaves)
+
+
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Fraction of rows whose largest logit is the label's."""
     return (logits.argmax(-1) == labels).mean()
+
+
+def _no_metrics() -> Metrics:
+    return Metrics(jnp.float32(0), jnp.float32(0))

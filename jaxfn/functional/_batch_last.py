@@ -51,9 +51,10 @@ def pays_on_cpu(*arrays: jax.Array, channels: int, positions: int) -> bool:
         channels <= _MOST_CHANNELS
         and positions <= MOST_POSITIONS
         and not any(a.dtype.name in ("float16", "bfloat16") for a in arrays)
-        # Sizes known only at run time, and arrays that JAX is to keep sharded, are left to it.
-        and all(isinstance(size, int) for a in arrays for size in a.shape)
-        and arrays[0].size > 0
+        # The batch may be known only when the program runs. Other such sizes, and arrays that JAX
+        # is to keep sharded, are left to it.
+        and all(isinstance(size, int) for a in arrays for size in a.shape[1:])
+        and 0 not in arrays[0].shape
         and all(axis is None for a in arrays for axis in jax.typeof(a).sharding.spec)
     )
 

@@ -50,7 +50,9 @@ def test_a_section_really_run(tmp_path, capsys):
 
 def test_by_default_every_section():
     names = [*benchmark._sections(Config())]
-    assert names == ["regression", "import", "lenet", "cost", "epoch", "operations", "cifar"]
+    assert names == [
+        "regression", "import", "lenet", "cost", "epoch", "operations", "cifar", "scaling",
+    ]  # fmt: skip
     assert [*benchmark._sections(Config(("lenet",), cost_batches=()))] == ["lenet"]
 
 

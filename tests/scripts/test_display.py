@@ -6,19 +6,21 @@ from scripts.display import Display
 
 
 def show(quiet=False):
-    with Display(3, completed=1, quiet=quiet) as display:
+    with Display(3, quiet=quiet) as display:
+        display.start(completed=1)
+        display.warn("[warning]")
         display.say("[start]" + "." * 100)
         display.advance("epoch 2", "loss 0.1")
 
 
 def test_plain_lines(capsys):
     show()
-    assert capsys.readouterr().out == "[start]" + "." * 100 + "\nepoch 2\n"
+    assert capsys.readouterr() == ("[start]" + "." * 100 + "\nepoch 2\n", "[warning]\n")
 
 
 def test_quiet(capsys):
     show(quiet=True)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "[warning]\n")
 
 
 def test_bar_on_a_terminal(capsys, monkeypatch: pytest.MonkeyPatch):

@@ -77,12 +77,49 @@ def test_errors(digits_run, digit, tmp_path, command_line):
 def test_damaged_runs(digits_run, digit, tmp_path, command_line):
     run = tmp_path / "run"
     shutil.copytree(digits_run.directory, run)
-    weights = max(run.rglob("ocdbt.process_0/d/*"), key=lambda file: file.stat().st_size)
+    files = (run / "checkpoints" / "880").rglob("ocdbt.process_0/d/*")
+    weights = max(files, key=lambda file: file.stat().st_size)
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     code, error = command_line(predict, digit[0], "--run", run)
     assert (code, error.count("\n")) == (2, 1)
-    assert "checkpoints/20: the checkpoint is damaged" in error
+    assert "checkpoints/880: the checkpoint is damaged" in error
     (run / "config.json").write_text("{")
     code, error = command_line(predict, digit[0], "--run", run)
     assert (code, error.count("\n")) == (2, 1)
     assert "config.json: damaged" in error
+
+
+def test_either_a_run_or_a_file(digits_run, digit, command_line):
+    for flags in ([], ["--run", digits_run.directory, "--model", digit[0]]):
+        code, error = command_line(predict, digit[0], *flags)
+        assert (code, error.count("\n")) == (2, 1)
+        assert "expected either --run, a folder, or --model, a file" in error
+
+
+def test_damaged_files_of_a_model(digit, tmp_path, command_line):
+    for content in (b"", b"\x00" * 1000, b"jaxfn-model 1 sha256 " + b"0" * 64 + b"\n{}\n"):
+        (tmp_path / "model").write_bytes(content)
+        code, error = command_line(predict, digit[0], "--model", tmp_path / "model")
+        assert (code, error.count("\n")) == (2, 1)
+        assert error.startswith(f"error: {tmp_path / 'model'}: ")
+
+
+def test_a_platform_that_is_not_there(digit, tmp_path, command_line):
+    flags = (digit[0], "--model", tmp_path / "model", "--platform", "tpu")
+    code, error = command_line(predict, *flags)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "--platform tpu: expected a tpu device, JAX" in error
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "a bit of a pixel", "a bit of the size"])
+def test_damaged_images(damage, digits_run, digit, tmp_path, command_line):
+    content = digit[0].read_bytes()
+    place = content.index(b"IDAT") + 10 if damage == "a bit of a pixel" else 18
+    changed = {
+        "truncated": content[: len(content) // 2],
+        "empty": b"",
+    }.get(damage, content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    (tmp_path / "image.png").write_bytes(changed)
+    code, error = command_line(predict, tmp_path / "image.png", "--run", digits_run.directory)
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith(f"error: {tmp_path / 'image.png'}: ")

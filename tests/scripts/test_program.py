@@ -1,11 +1,13 @@
 """Exit codes and messages."""
 
 import dataclasses
+import signal
 import types
 
 import pytest
 
 from scripts.program import UserError, check
+from scripts.signals import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,8 @@ def test_user_error(command_line):
 
 def test_interrupt(command_line):
     assert command_line(program(KeyboardInterrupt())) == (130, "\ninterrupted\n")
-    assert command_line(program(KeyboardInterrupt("go on"))) == (130, "\ngo on\n")
+    assert command_line(program(Interrupted(signal.SIGINT, "go on"))) == (130, "\ngo on\n")
+    assert command_line(program(Interrupted(signal.SIGTERM, "go on"))) == (143, "\ngo on\n")
 
 
 def test_other_exceptions_pass(command_line):

@@ -1,5 +1,6 @@
 """A run's folder is new, complete, and readable again."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from scripts import run_directory
 from scripts.images import Preprocessing
 from scripts.lenet_config import Config
 from scripts.program import UserError
+from tests.scripts.conftest import files_of_at_most
 
 
 def test_names_by_default_differ(tmp_path):
@@ -73,14 +75,22 @@ def test_a_damaged_section(section):
         run_directory.restore(Preprocessing, section)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\x00", b"\xff", b"3", b"[" * 100_000])
 def test_a_damaged_config(tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
+    (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(UserError, match=r"config.json: damaged"):
         run_directory.read_config(tmp_path)
 
 
+def test_a_truth_value_is_no_number():
+    with pytest.raises(ValueError, match="epochs: expected"):
+        run_directory.restore(Config, dataclasses.asdict(Config(epochs=True)))
+
+
 def test_no_run(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(UserError, match=r"config.json: cannot be read: Is a directory"):
+        run_directory.read_config(tmp_path)
     with pytest.raises(UserError, match=r"config.json: cannot be read: No such file.*of a run"):
         run_directory.read_config(tmp_path / "absent")
 
@@ -95,6 +105,29 @@ def test_metrics(tmp_path):
     with pytest.raises(UserError, match=r"metrics.jsonl: expected 3 lines, got 2"):
         run_directory.keep_metrics(tmp_path, 3)
     assert (tmp_path / "metrics.jsonl").read_text() == text
-    (tmp_path / "metrics.jsonl").write_text("{")
+    (tmp_path / "metrics.jsonl").write_text("{\n")
     with pytest.raises(UserError, match=r"metrics.jsonl: damaged"):
         run_directory.keep_metrics(tmp_path, 1)
+
+
+@pytest.mark.parametrize("room", [0, 5])
+def test_metrics_that_do_not_fit(tmp_path, room):
+    """Where there is room for a part of the line, none of it stays."""
+    run_directory.append_metrics(tmp_path, {"epoch": 1})
+    content = (tmp_path / "metrics.jsonl").read_bytes()
+    with (
+        files_of_at_most(len(content) + room),
+        pytest.raises(UserError, match=r"metrics.jsonl: cannot be written: (File too large|No sp)"),
+    ):
+        run_directory.append_metrics(tmp_path, {"epoch": 2})
+    assert (tmp_path / "metrics.jsonl").read_bytes() == content
+
+
+def test_a_config_that_does_not_fit(tmp_path):
+    run_directory.write_config(tmp_path, program="first")
+    with (
+        files_of_at_most(3),
+        pytest.raises(UserError, match=r"config.json: cannot be written: File too large"),
+    ):
+        run_directory.write_config(tmp_path, program="second")
+    assert run_directory.read_config(tmp_path) == {"program": "first"}

@@ -9,29 +9,10 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from scripts import checkpoint, train_lenet
-from scripts.program import UserError
-from scripts.train_lenet import Config, EpochMetrics, main
-from tests.scripts.conftest import write_idx_files
-
-TIMES = {"seconds": 0.0, "images_per_second": 0.0}
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return write_idx_files(tmp_path_factory.mktemp("idx"))
-
-
-@pytest.fixture
-def tiny(data_dir, tmp_path):
-    """Two epochs of two steps, with images left over in training and in evaluation."""
-    return Config(
-        dataset="idx", data_dir=data_dir, epochs=2, batch_size=15, run_dir=tmp_path, quiet=True
-    )
-
-
-def without_times(history: tuple[EpochMetrics, ...]) -> list[EpochMetrics]:
-    return [dataclasses.replace(metrics, **TIMES) for metrics in history]
+from scripts import train_lenet
+from scripts.epoch_metrics import EpochMetrics, best
+from scripts.train_lenet import Config, main
+from tests.scripts.conftest import without_times
 
 
 def test_accuracy_by_default(digits_run):
@@ -55,6 +36,8 @@ def test_what_a_run_leaves(digits_run):
     assert {"jax", "jaxlib", "flax", "optax", "python", "device", "date"} <= set(
         config["environment"]
     )
+    kept = {path.name for path in (directory / "checkpoints").iterdir() if path.is_dir()}
+    assert kept == {"792", "836", "880", str(best(digits_run.history).step)}
     assert image.imread(directory / "curves.png").shape == (504, 1320, 4)
     assert image.imread(directory / "predictions.png").shape == (990, 1248, 4)
 
@@ -84,51 +67,8 @@ def test_adamw_and_what_it_prints(tiny, capsys):
     assert epochs == [str(metrics) for metrics in result.history]
     assert {len(line) for line in epochs} == {len(header)}
     assert end.startswith(f"test accuracy {result.test_accuracy:.2%} after 2 epochs")
-
-
-def interrupted(config, monkeypatch, after):
-    """Runs until Ctrl-C after so many epochs; the message."""
-    original = checkpoint.save
-
-    def save(directory, epoch, state):
-        original(directory, epoch, state)
-        if epoch == after:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", save)
-        with pytest.raises(KeyboardInterrupt) as interrupt:
-            main(config)
-    return str(interrupt.value)
-
-
-def test_resumed_run_is_the_uninterrupted_one(tiny, monkeypatch):
-    tiny = dataclasses.replace(tiny, epochs=3)
-    whole = main(dataclasses.replace(tiny, name="whole"))
-    message = interrupted(dataclasses.replace(tiny, name="cut"), monkeypatch, after=2)
-    cut = tiny.run_dir / "cut"
-    assert message == (
-        f"interrupted after epoch 2; to continue: python -m scripts.train_lenet --resume {cut}"
-    )
-    with (cut / "metrics.jsonl").open("a") as file:
-        file.write('{"newer than": "the checkpoint"}\n')
-    resumed = main(Config(resume=cut, quiet=True))
-    assert without_times(resumed.history) == without_times(whole.history)
-    assert len((cut / "metrics.jsonl").read_text().splitlines()) == 3
-    assert (cut / "predictions.png").exists()
-    with pytest.raises(UserError, match="expected an unfinished run, all 3 epochs are done"):
-        main(Config(resume=cut, quiet=True))
-
-
-def test_resume_takes_no_other_flags(tmp_path):
-    with pytest.raises(UserError, match="--resume: expected no other flags"):
-        main(Config(resume=tmp_path, epochs=3))
-
-
-def test_loss_that_is_not_finite(tiny):
-    config = dataclasses.replace(tiny, learning_rate=1e30, schedule="constant", name="nan")
-    with pytest.raises(UserError, match=r"epoch 1: expected finite losses, got .*--learning-rate"):
-        main(config)
+    top = best(result.history)
+    assert f"best {top.test_accuracy:.2%} after epoch {top.epoch}, checkpoints/{top.step}" in end
 
 
 @pytest.mark.parametrize(
@@ -137,7 +77,8 @@ def test_loss_that_is_not_finite(tiny):
         (["--batch-size", 41], "error: --batch-size: expected at most the 40 training images"),
         (["--epochs", 0], "error: --epochs: expected at least 1, got 0"),
         (["--name", "../up"], "error: --name: expected the name of a folder"),
-        (["--resume", "absent", "--epochs", 1], "error: --resume: expected no other flags"),
+        (["--accumulate", 5], "error: --accumulate: expected a divisor of the batch of 32, got 5"),
+        (["--resume", "absent", "--epochs", 1], "error: absent/config.json: cannot be read"),
     ],
 )
 def test_wrong_flags(tiny, command_line, flags, message):
@@ -158,10 +99,10 @@ def test_a_full_run_directory_stays(tiny, command_line):
     assert [path.name for path in (tiny.run_dir / "mine").iterdir()] == ["notes.txt"]
 
 
-def test_as_a_program(data_dir, tmp_path):
+def test_as_a_program(tiny_data, tmp_path):
     """In a process of its own: nothing but the one line on stderr, and code 2."""
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"")
-    for file in data_dir.iterdir():
+    for file in tiny_data.iterdir():
         if not file.name.startswith("t10k-labels"):
             (tmp_path / file.name).write_bytes(file.read_bytes())
     command = [sys.executable, "-W", "error", "-m", "scripts.train_lenet"]

@@ -77,11 +77,127 @@ def test_epoch_is_its_steps():
     end, metrics = jax.jit(epoch)(start, key, IMAGES, LABELS)
 
     step, state, losses = jax.jit(step), start, []
-    for batch in training.shuffled_batches(jax.random.split(key)[0], 23, 8):
+    batches, keys = training.epoch_batches(training.start(start, key), 23, 8)
+    assert len(keys) == len(batches) == 2
+    for batch in batches:
         state, step_metrics = step(state, IMAGES[batch], LABELS[batch])
         losses.append(step_metrics.loss)
     chex.assert_trees_all_close(end, state, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(metrics.loss, np.mean(losses), rtol=1e-5)
+
+
+def linear_loss(params, x, labels):
+    logits = x.reshape(len(x), -1) @ params["kernel"] + params["bias"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
+
+
+LINEAR = {"kernel": jnp.zeros((1024, 10)), "bias": jnp.zeros(10)}
+OPTIMIZER = optax.sgd(optax.cosine_decay_schedule(1e-3, 100), momentum=0.9)
+
+
+def linear_start():
+    state = training.TrainState(LINEAR, OPTIMIZER.init(LINEAR))
+    return training.start(state, jax.random.key(4))
+
+
+def linear_advance(**options):
+    step = training.make_train_step(linear_loss, OPTIMIZER, **options)
+    return jax.jit(training.make_advance(step, 4, training.make_random_shift(2, 0.0)))
+
+
+def advanced(advance, position, stops, images=IMAGES):
+    for stop in stops:
+        position, finite = advance(position, stop, images, LABELS)
+    return position, finite
+
+
+def test_where_an_epoch_is_cut_changes_no_bit():
+    advance = linear_advance()
+    whole, _ = advanced(advance, linear_start(), [5])
+    for stops in ([1, 2, 3, 4, 5], [3, 5], [0, 4, 4, 5]):
+        cut, finite = advanced(advance, linear_start(), stops)
+        assert finite
+        chex.assert_trees_all_equal(jax.device_get(cut._replace(key=0)), whole._replace(key=0))
+    second, _ = advanced(advance, training.next_epoch(whole), [5])
+    assert (int(second.epoch), int(second.step)) == (2, 5)
+    batches = [training.epoch_batches(p, 23, 4)[0] for p in (whole, second)]
+    assert not np.array_equal(*batches)
+
+
+def with_a_nan(position, step):
+    """The images, with a nan in one that is in the batch of `step`."""
+    batches, _ = training.epoch_batches(position, 23, 4)
+    return IMAGES.at[batches[step, 0], 16, 16].set(jnp.nan)
+
+
+def test_what_is_not_finite_is_seen_after_the_last_step():
+    images = with_a_nan(linear_start(), 2)
+    advance = linear_advance()
+    good, finite = advanced(advance, linear_start(), [2], images)
+    assert (bool(finite), int(good.nonfinite)) == (True, 0)
+    for stop in (3, 5):
+        position, finite = advanced(advance, linear_start(), [stop], images)
+        assert (bool(finite), int(position.nonfinite)) == (False, stop - 2)
+
+
+def test_steps_that_are_not_finite_are_skipped():
+    images = with_a_nan(linear_start(), 2)
+    advance = linear_advance(skip_nonfinite=True)
+    before, _ = advanced(advance, linear_start(), [2], images)
+    after, finite = advanced(advance, before, [3], images)
+    assert (bool(finite), int(after.nonfinite)) == (True, 1)
+    chex.assert_trees_all_equal((after.state, after.sums), (before.state, before.sums))
+    end, finite = advanced(advance, after, [5], images)
+    assert finite
+    np.testing.assert_allclose(training.mean_metrics(end).loss, end.sums.loss / 4)
+    assert np.isnan(training.mean_metrics(linear_start()).loss)
+
+
+def test_a_loss_without_a_finite_gradient_is_skipped():
+    """The square root's derivative at 0."""
+
+    def loss(params, x, labels):
+        value, logits = linear_loss(params, x, labels)
+        return value + jnp.sqrt(jnp.sum(params["bias"] ** 2)), logits
+
+    state = linear_start().state
+    step = jax.jit(training.make_train_step(loss, OPTIMIZER, skip_nonfinite=True))
+    after, metrics = step(state, IMAGES, LABELS)
+    chex.assert_trees_all_equal(after, state)
+    assert np.isnan(metrics.loss)
+
+
+def test_parts_of_a_batch_are_the_batch():
+    state = linear_start().state
+    whole, parts = (
+        jax.jit(training.make_train_step(linear_loss, OPTIMIZER, accumulate=accumulate))(
+            state, IMAGES[:20], LABELS[:20]
+        )
+        for accumulate in (1, 5)
+    )
+    chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-7)
+
+
+def test_bfloat16():
+    """The net computes in it; the loss, the gradients and so the parameters do not."""
+    loss_fn = training.make_loss_fn(GRAPHDEF, dtype="bfloat16")
+    assert "bf16[23,84]" in str(jax.make_jaxpr(loss_fn)(PARAMS, IMAGES, LABELS))
+    results = jax.eval_shape(jax.value_and_grad(loss_fn, has_aux=True), PARAMS, IMAGES, LABELS)
+    assert {leaf.dtype for leaf in jax.tree.leaves(results)} == {jnp.dtype("float32")}
+
+
+def test_bfloat16_rounds_only():
+    """As many roundings of 2⁻⁹ as inputs and weights have, relative to the gradient."""
+    graphdef, params = training.split_model(models.Linear(1024, 10, rngs=nnx.Rngs(0)))
+    rows = IMAGES.reshape(len(IMAGES), -1)
+    wide, narrow = (
+        jax.grad(training.make_loss_fn(graphdef, dtype=dtype), has_aux=True)(params, rows, LABELS)[
+            0
+        ]
+        for dtype in ("float32", "bfloat16")
+    )
+    errors = jax.tree.map(lambda a, b: jnp.linalg.norm(a - b) / jnp.linalg.norm(a), wide, narrow)
+    assert all(0 < error < 8 * 2**-9 for error in jax.tree.leaves(errors))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 100])

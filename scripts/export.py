@@ -1,0 +1,76 @@
+"""Writes a trained LeNet as one file that predicts without its source.
+
+For example, after a training of seconds:
+
+    python -m scripts.train_lenet --epochs 3 --name three
+    python -m scripts.export --run runs/three
+    python -m scripts.predict --model runs/three/model.jaxfn image.png
+
+The file holds the program for any number of images, compiled for the CPU, for NVIDIA GPUs or for
+TPUs where it is loaded, with its weights, the preprocessing and the names of the classes;
+`scripts/model_file.py` says how.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import export
+
+from scripts import model_file
+from scripts.data import class_names
+from scripts.device import environment
+from scripts.lenet_config import make_optimizer, restore_state, stored_run
+from scripts.program import run_program
+
+DEFAULT_NAME = "model.jaxfn"
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Flags of `export`."""
+
+    run: Path
+    """Folder of a run of train_lenet."""
+    output: Path | None = None
+    """The file; by default model.jaxfn in the folder of the run."""
+
+
+def main(config: Config) -> Path:
+    """Writes the file.
+
+    Returns:
+      Where it is.
+
+    Raises:
+      UserError: if the run is damaged or the file cannot be written.
+    """
+    stored, preprocessing = stored_run(config.run)
+    graphdef, _, state = restore_state(config.run, stored, make_optimizer(stored, steps=1))
+    program = export_classifier(graphdef, state.params)
+    path = config.output or config.run / DEFAULT_NAME
+    model = model_file.Model(program, preprocessing, class_names(stored.dataset))
+    model_file.write(path, model, {"run": config.run.name, "environment": environment()})
+    print(f"{path.stat().st_size:,} bytes for {', '.join(program.platforms)} → {path}")
+    return path
+
+
+def export_classifier(graphdef: nnx.GraphDef, params: Any) -> export.Exported:
+    """The program `[n, 32, 32, 1]` → probabilities `[n, 10]` with its weights, for any n ≥ 1."""
+
+    def probabilities(images: jax.Array) -> jax.Array:
+        return jax.nn.softmax(nnx.merge(graphdef, params)(images))
+
+    (n,) = export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((n, *model_file.INPUT), jnp.float32)
+    return export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
+
+
+if __name__ == "__main__":
+    run_program(main, Config, __doc__)
