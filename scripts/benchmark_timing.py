@@ -112,8 +112,9 @@ def carried(step: Callable[..., tuple[Any, Any]], state: Any, *data: Any) -> Con
     states = [jax.tree.map(jnp.array, state)]  # a copy: the contestants start from the same
 
     def run() -> Any:
+        # The result and the state are one program's, ready at once: it is enough to wait for one.
         states[0], result = program(states[0], *data)
-        return states[0], result
+        return result
 
     return Contestant(run, figures)
 
