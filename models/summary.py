@@ -26,4 +26,13 @@ def summary(model: nnx.Module, *inputs: jax.Array) -> str:
       >>> "40" in models.summary(models.Linear(3, 10, rngs=nnx.Rngs(0)), jnp.ones((1, 3)))
       True
     """
-    return nnx.tabulate(model, *inputs, console_kwargs=_CONSOLE)
+    # nnx.tabulate leaves every inherited method on the class itself, where nnx.capture, which wraps
+    # a class's own methods, then finds its own `sow` and calls it without end.
+    kinds = {type(module) for _, module in nnx.iter_modules(model)}
+    own = {kind: set(vars(kind)) for kind in kinds}
+    try:
+        return nnx.tabulate(model, *inputs, console_kwargs=_CONSOLE)
+    finally:
+        for kind, names in own.items():
+            for name in set(vars(kind)) - names:
+                delattr(kind, name)

@@ -114,10 +114,9 @@ def _order(rule: Rule) -> tuple[str, int]:
 
 
 def _relative(file: Path) -> str:
-    for folder in sys.path:
-        if folder and file.is_relative_to(folder) and Path(folder).is_dir():
-            return file.relative_to(folder).as_posix()
-    return file.as_posix()
+    folders = [f for f in sys.path if f and file.is_relative_to(f) and Path(f).is_dir()]
+    # An environment may lie within a folder of the path: the innermost is the package's.
+    return file.relative_to(max(folders, key=len)).as_posix() if folders else file.as_posix()
 
 
 def _module_name(file: Path) -> str:

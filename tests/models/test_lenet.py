@@ -94,6 +94,13 @@ def test_wrong_weights(model):
         models.lenet.to_torch(good)
 
 
+def test_printing_leaves_the_classes_as_they_are(model):
+    kinds = (models.LeNet, models.Linear, models.Conv2dReluMaxPool2d)
+    before = [set(vars(kind)) for kind in kinds]
+    assert str(model)
+    assert [set(vars(kind)) for kind in kinds] == before
+
+
 def test_it_prints_as_a_table_of_layers_shapes_and_counts(model):
     table = str(model)
     for text in ("conv1", "fc3", "[3,3,6,16]", "float32[1,6,6,16]", "69,240", "81,194"):
