@@ -81,7 +81,10 @@ DAMAGES = {
     "half of it": (lambda c: c[: len(c) // 2], "damaged: it does not have the hash"),
     "a byte more": (lambda c: c + b"\n", "damaged: it does not have the hash"),
     "a bit of the first word": (lambda c: flipped(c, 3), "expected a file that scripts.export"),
-    "a bit of the hash": (lambda c: flipped(c, 40), "damaged: it does not have the hash"),
+    "a digit of the hash": (
+        lambda c: c[:40] + (b"1" if c[40:41] == b"0" else b"0") + c[41:],
+        "damaged: it does not have the hash",
+    ),
     "a bit of the description": (lambda c: flipped(c, 120), "damaged: it does not have the hash"),
     "a bit of the program": (lambda c: flipped(c, len(c) - 9), "damaged: it does not have the"),
     "no description": (lambda c: signed(b"\n" + c), "damaged: Expecting value"),
