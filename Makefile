@@ -17,7 +17,8 @@ train: $(VENV)/train
 test: $(VENV)/test
 	$(PY) -m pytest $(TESTS) $(ARGS)
 
-# What `make test` takes a sample of: the checker over every rule of the two bodies.
+# What `make test` takes a sample of: the checker over every rule of the two bodies; trainings that
+# are killed twenty times, and those in several processes.
 long: $(VENV)/test
 	$(PY) -m pytest -m long $(TESTS) $(ARGS)
 

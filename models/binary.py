@@ -124,9 +124,10 @@ class BinaryLeNet(nnx.Module):
       rngs: stream `params` draws the latent weights.
 
     Example:
-      >>> import jax.numpy as jnp, models
+      >>> import jax, jax.numpy as jnp, models
       >>> from flax import nnx
-      >>> models.BinaryLeNet(rngs=nnx.Rngs(0))(jnp.ones((8, 32, 32, 1))).shape
+      >>> model = models.BinaryLeNet(rngs=nnx.Rngs(0))
+      >>> jax.jit(model)(jnp.ones((8, 32, 32, 1))).shape
       (8, 10)
 
     Source: Courbariaux, Hubara, Soudry, El-Yaniv and Bengio, "Binarized Neural Networks", 2016,

@@ -116,9 +116,10 @@ class QuantizedLeNet(nnx.Module):
       ValueError: if `bits` is not from 2 to 16.
 
     Example:
-      >>> import jax.numpy as jnp, models
+      >>> import jax, jax.numpy as jnp, models
       >>> from flax import nnx
-      >>> models.QuantizedLeNet(bits=2, rngs=nnx.Rngs(0))(jnp.ones((8, 32, 32, 1))).shape
+      >>> model = models.QuantizedLeNet(bits=2, rngs=nnx.Rngs(0))
+      >>> jax.jit(model)(jnp.ones((8, 32, 32, 1))).shape
       (8, 10)
 
     Source: Esser, McKinstry, Bablani, Appuswamy and Modha, "Learned Step Size Quantization", 2020,

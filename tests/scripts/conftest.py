@@ -132,14 +132,22 @@ def quick() -> Iterator[None]:
             _PROGRAMS[key] = compile_program(config, dataset, *args)
         return _PROGRAMS[key]
 
-    def draw_nothing(_, __, run, ___):
-        (run.directory / PREDICTIONS).touch()
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "compile_program", compile_once)
         patch.setattr(trainer, "CALL_IMAGES", 1)
         patch.setattr(train_lenet, "_draw", draw_nothing)
         yield
+
+
+def draw_nothing(_, __, run, ___) -> None:
+    """In the place of `train_lenet._draw`, which takes a second."""
+    (run.directory / PREDICTIONS).touch()
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch, digits_run: Result) -> None:
+    """Trainings that draw nothing; the run that others share is drawn before."""
+    monkeypatch.setattr(train_lenet, "_draw", draw_nothing)
 
 
 @pytest.fixture

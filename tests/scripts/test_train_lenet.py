@@ -42,11 +42,13 @@ def test_what_a_run_leaves(digits_run):
     assert image.imread(directory / "predictions.png").shape == (990, 1248, 4)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_same_seed_same_bits(tiny):
     first, second = (main(dataclasses.replace(tiny, name=name)) for name in ("a", "b"))
     assert without_times(first.history) == without_times(second.history)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rules_agree(tmp_path):
     """An epoch on the digits: the losses are the same to float32 accuracy."""
     by_rules = [

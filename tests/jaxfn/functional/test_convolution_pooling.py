@@ -52,7 +52,7 @@ def both_ways(args, **options):
     ]
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(
     kernel=st.tuples(st.integers(2, 4), st.integers(2, 4)),
     stride=st.sampled_from([(1, 1), (1, 2)]),
