@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxfn.verification.probes import GIVEN, Probe
+from jaxfn.verification.probes import EXTREME, GIVEN, NEAR, Probe
 from jaxfn.verification.subject import Subject, columns_of, run_rows
 
 BASIS = 64
 ROUNDING_SAMPLES = 8
 ROUNDING_SAFETY = 30.0
+SINGLE = 1.2e-7
+CANCELS = 1e3
 SCALES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
 
 
@@ -155,6 +157,7 @@ def _mark(subject: Subject, found: Comparison) -> None:
             items = found.items_of(probe)
             tolerance[items] += rounding(subject, found, items, bad[items])
             tolerance[items] += precision_gap(subject, found, items)
+            tolerance[items] += of_the_value(subject, found, items)
         found.tolerance = tolerance
         found.bad = differs(found.rule, found.reference, tolerance) & found.usable[:, None]
 
@@ -172,12 +175,17 @@ def floor(subject: Subject, reference: np.ndarray, found: Comparison) -> np.ndar
     """The difference that is none: ulps of the element, and rounding at the scale of its leaf."""
     scales = np.zeros_like(reference)
     finite = np.where(np.isfinite(reference), np.abs(reference), 0.0)
-    given = np.flatnonzero(found.usable & (found.which == 0))
     for leaf in subject.arguments.leaves:
         largest = finite[:, leaf.part].max(axis=1, initial=0.0)
-        typical = np.median(largest[given]) if given.size else 0.0
-        scales[:, leaf.part] = np.maximum(largest, typical)[:, None]
+        scales[:, leaf.part] = np.maximum(largest, typical_size(found, largest))[:, None]
     return subject.relative_floor * finite + subject.absolute_floor * scales
+
+
+def typical_size(found: Comparison, sizes: np.ndarray) -> float:
+    """The usual size near the given point, of the largest for any cotangent at each probe."""
+    near = [i for i, p in enumerate(found.probes) if p.kind in (GIVEN, NEAR)]
+    each = [sizes[items].max() for i in near if (items := found.items_of(i)).size]
+    return float(np.median(each)) if each else 0.0
 
 
 def rounding(subject: Subject, found: Comparison, items: np.ndarray, bad: np.ndarray) -> np.ndarray:
@@ -185,6 +193,8 @@ def rounding(subject: Subject, found: Comparison, items: np.ndarray, bad: np.nda
 
     Rounding moves them in proportion to the ulps. At a kink they jump by the same amount however
     small the move: that is no rounding, and the jump is kept as the interval of the derivative.
+    A few ulps of single precision are allowed as well, for constants that are rounded to it: of
+    terms that cancel anywhere near the given point, of gradients of the usual size elsewhere.
     """
     assert found.reference is not None
     little = _nearby(subject, found, items, 4 * subject.eps)
@@ -199,7 +209,16 @@ def rounding(subject: Subject, found: Comparison, items: np.ndarray, bad: np.nda
     found.unstable[items] = jumps & bad
     found.low[items] = np.where(jumps, np.fmin.reduce(near), base)
     found.high[items] = np.where(jumps, np.fmax.reduce(near), base)
-    return ROUNDING_SAFETY * np.where(jumps, 0.0, np.maximum(spread, np.minimum(own, wider)))
+    moved = ROUNDING_SAFETY * np.maximum(spread, np.minimum(own, wider))
+    single = wider * min(subject.native_eps, SINGLE) / (64 * subject.eps)
+    if found.probes[found.which[items[0]]].kind not in (GIVEN, NEAR):
+        sizes = np.where(np.isfinite(found.reference), np.abs(found.reference), 0.0)
+        single = np.minimum(
+            single, 8 * SINGLE * typical_size(found, sizes.max(axis=1, initial=0.0))
+        )
+    # where rule and reference are rounding alone, of terms that cancel, the rule moves most
+    alone = np.minimum(ROUNDING_SAFETY * own, CANCELS * of_the_value(subject, found, items))
+    return np.where(jumps, 0.0, np.maximum(moved, single)) + alone
 
 
 def _size(found: Comparison, base: np.ndarray) -> float:
@@ -252,6 +271,19 @@ def precision_gap(subject: Subject, found: Comparison, items: np.ndarray) -> np.
     low = run_rows(subject.native_reference.pull, *rows)[1]
     gap = np.abs(low - found.reference[items]) * (2.3e-16 / subject.native_eps)
     return ROUNDING_SAFETY * np.where(np.isfinite(gap), gap, 0.0)
+
+
+def of_the_value(subject: Subject, found: Comparison, items: np.ndarray) -> np.ndarray:
+    """The slope that a few ulps of the value make over the size of the argument, by element."""
+    probe = found.probes[found.which[items[0]]]
+    sizes = typical_sizes(subject)
+    for leaf in subject.arguments.leaves:
+        here = np.abs(probe.x[leaf.part]).max(initial=0.0) or np.inf
+        usual = sizes[leaf.part].max(initial=0.0)
+        sizes[leaf.part] = here if probe.kind == EXTREME and here < np.inf else min(here, usual)
+    values = np.abs(found.cotangents[items]) * np.abs(found.values[found.which[items]])
+    values = np.where(np.isfinite(values), values, 0.0)
+    return 128 * subject.eps * np.linalg.norm(values, axis=1, keepdims=True) / sizes
 
 
 def power_of(found: Comparison) -> float | None:

@@ -25,8 +25,15 @@ def exchanged(seen: Seen) -> Cause | None:
             continue  # of x - y: an exchange and a wrong sign are the same
         for sign in (1, -1):
             if close(seen.rule, sign * expected):
-                text = f"the gradients of {seen.leaf.path} and {other.path} are exchanged"
-                return Cause("exchanged", text + (" (and the sign)" if sign < 0 else ""))
+                sign_too = " (and the sign)" if sign < 0 else ""
+                if seen.found.bad[np.ix_(seen.items, np.r_[other.part])].any():
+                    text = f"the gradients of {seen.leaf.path} and {other.path} are exchanged"
+                    return Cause("exchanged", text + sign_too)
+                minus = "minus " if sign < 0 else ""
+                text = (
+                    f"the gradient of {seen.leaf.path} is {minus}the one expected of {other.path}"
+                )
+                return Cause("exchanged", f"{text}: exchanged, or taken for it{sign_too}")
     return None
 
 
@@ -94,6 +101,15 @@ def permuted(seen: Seen) -> Cause | None:
         text = (
             f"the Jacobian of {name} has the expected entries, at other places: something is not "
             "transposed, flipped or reversed"
+        )
+        return Cause("elements", text)
+    if few:
+        return None
+    factor = float(np.abs(rule).sum() / np.abs(expected).sum())
+    if factor and close(np.sort(rule / factor, axis=None), np.sort(expected, axis=None)):
+        text = (
+            f"the Jacobian of {name} has the expected entries, {factor:.6g} times and at other "
+            "places: something is not transposed or reversed, and scaled"
         )
         return Cause("elements", text)
     return None

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfn.verification.agreement import Comparison, differs
-from jaxfn.verification.coordinates import is_inexact, output_leaves
+from jaxfn.verification.coordinates import is_inexact, is_integer, output_leaves
 from jaxfn.verification.elements import leaf_element
 from jaxfn.verification.probes import GIVEN, NEAR
 from jaxfn.verification.report import FAIL, PASS, Check
@@ -62,8 +62,11 @@ def _type(array: Any) -> str:
 
 
 def check_primal(subject: Subject, out: Any, found: Comparison) -> Check:
-    """The forward rule's output against the function's own, at every probe."""
-    wrong = _primal_types(subject, out)
+    """The forward rule's output against the function's own, at every probe.
+
+    Infinite and nan ones are compared at the given point; beyond the domain rules may differ.
+    """
+    wrong = _primal_types(subject, out) or _whole_outputs(subject, out)
     if wrong:
         text = "; ".join(wrong)
         return Check(
@@ -78,16 +81,18 @@ def check_primal(subject: Subject, out: Any, found: Comparison) -> Check:
     tolerance = _tolerance(subject, found, first)
     own = np.abs(found.values[0])
     large = own > 1e-6 * own.max(initial=0)
-    power = float(np.max(tolerance[0][large] / own[large])) if large.any() and len(first) else None
-    pairs = [("the forward rule", found.primal[first])]
+    known = large.any() and 0 in found.which[first]
+    power = float(np.max(tolerance[0][large] / own[large])) if known else None
+    given = np.union1d(first, np.flatnonzero(found.which == 0)[:1])
+    pairs = [("the forward rule", found.primal, given)]
     if found.reference_values is not None and not subject.has_surrogate:
-        pairs.append(("the reference", found.reference_values[first]))
-    for who, computed in pairs:
-        item = _worst(subject, found, first, computed, tolerance)
+        pairs.append(("the reference", found.reference_values, first))
+    for who, computed, items in pairs:
+        item = _worst(subject, found, items, computed[items])
         if item is not None:
             k, coordinate = item
-            probe = found.probes[found.which[first[k]]].name
-            own = found.values[found.which[first[k]]]
+            probe = found.probes[found.which[k]].name
+            own = found.values[found.which[k]]
             worst = leaf_element(output_leaves(out), coordinate, computed[k], own, probe)
             text = f"{who} computes another value than the function: {worst}"
             return Check(
@@ -105,6 +110,11 @@ def _primal_types(subject: Subject, out: Any) -> list[str]:
     ruled, _ = _types(subject)
     wrong = []
     for leaf, a, b in zip(output_leaves(out), own, ruled, strict=True):
+        if a.shape != b.shape:
+            wrong.append(
+                f"{leaf.path} has the shape {list(b.shape)} from the forward rule and "
+                f"{list(a.shape)} from the function"
+            )
         if (a.dtype, a.weak_type) != (b.dtype, b.weak_type):
             weak = " (weak type)"
             wrong.append(
@@ -114,18 +124,51 @@ def _primal_types(subject: Subject, out: Any) -> list[str]:
     return wrong
 
 
+def _whole_outputs(subject: Subject, out: Any) -> list[str]:
+    """The structure of the output, and the integers in it, from the forward rule."""
+    arguments, fun = subject.arguments, subject.native.fun
+    leaves = jax.tree.leaves(out)
+    if subject.native.pull.eager or not all(is_inexact(v) or is_integer(v) for v in leaves):
+        return []
+
+    def both(arrays: list[Any], integers: list[Any]) -> tuple[Any, Any]:
+        def call(some: list[Any]) -> Any:
+            return fun(*arguments.rebuild(some, integers))
+
+        return call(arrays), jax.vjp(call, arrays)[0]
+
+    given = [jnp.asarray(part) for part in arguments.integers]
+    own, ruled = jax.eval_shape(both, arguments.concrete(arguments.given, False), given)
+    if jax.tree.structure(own) != jax.tree.structure(ruled):
+        structures = jax.tree.structure(ruled), jax.tree.structure(own)
+        return [
+            "the output is {} from the forward rule and {} from the function".format(*structures)
+        ]
+    if not any(is_integer(leaf) for leaf in leaves):
+        return []
+    compiled = jax.jit(both)
+    for probe in [p for p in subject.probes if p.kind in (GIVEN, NEAR)][:4]:
+        arrays = arguments.concrete(probe.x, False)
+        pairs = zip(*map(jax.tree.leaves, compiled(arrays, list(probe.integers))), strict=True)
+        if any(is_integer(a) and not np.array_equal(a, b) for a, b in pairs):
+            return [f"other integers from the forward rule than from the function, at {probe.name}"]
+    return []
+
+
 def _tolerance(subject: Subject, found: Comparison, items: np.ndarray) -> np.ndarray:
     values = found.values[found.which[items]]
-    with np.errstate(all="ignore"):
-        scale = np.abs(values).max(axis=1, keepdims=True, initial=0)
-        return subject.relative_floor * np.abs(values) + subject.absolute_floor * scale
+    size = np.where(np.isfinite(values), np.abs(values), 0.0)
+    scale = size.max(axis=1, keepdims=True, initial=0)
+    return subject.relative_floor * size + subject.absolute_floor * scale
 
 
 def _worst(
-    subject: Subject, found: Comparison, items: np.ndarray, seen: np.ndarray, tolerance: np.ndarray
+    subject: Subject, found: Comparison, items: np.ndarray, seen: np.ndarray
 ) -> tuple[int, int] | None:
-    own = found.values[found.which[items]]
+    """The item and the coordinate of the worst difference, if there is one."""
+    own, tolerance = found.values[found.which[items]], _tolerance(subject, found, items)
     bad = differs(seen, own, tolerance)
+    bad |= ~np.isfinite(seen) & ~np.isfinite(own) & ~_same(seen, own)
     if not bad.any():
         return None
     rows = np.flatnonzero(bad.any(axis=1))
@@ -135,13 +178,18 @@ def _worst(
         for _ in range(3):
             noise = subject.rng.choice([-1.0, 1.0], x.shape)
             moved = run_rows(subject.rule.value, x * (1 + 4 * subject.eps * noise), integers)[0]
-            spread = np.fmax(spread, np.abs(moved - own[rows]))
+            change = np.where(_same(moved, own[rows]), 0.0, np.abs(moved - own[rows]))
+            spread = np.fmax(spread, change)
         gap = np.abs(seen[rows] - own[rows])
         gap = np.where(np.isfinite(gap), gap, np.where(bad[rows], np.inf, 0.0))
         excess = gap / (tolerance[rows] + 30 * spread)
         near = np.array([found.probes[found.which[items[k]]].kind in (GIVEN, NEAR) for k in rows])
         limit = np.where(near, 1.0, 100.0)[:, None]
         relative = gap > np.where(near[:, None], 0, 1e-4 * np.abs(own[rows]))
-    excess = np.where(bad[rows] & relative, excess / limit, 0.0)
+    excess = np.where(bad[rows] & relative & ~np.isnan(excess), excess / limit, 0.0)
     k, coordinate = np.unravel_index(np.argmax(excess), excess.shape)
-    return (int(rows[k]), int(coordinate)) if excess[k, coordinate] > 1 else None
+    return (int(items[rows[k]]), int(coordinate)) if excess[k, coordinate] > 1 else None
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a == b) | (np.isnan(a) & np.isnan(b))

@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from jaxfn.verification.named_by_integers import of_integers
 from jaxfn.verification.places import listed
 from jaxfn.verification.seen import Cause, Seen
 
 
 def entries(seen: Seen) -> Cause | None:
-    """Each entry is right or zero, or each is right or should be zero."""
+    """Each entry is right, or zero, or should be zero."""
     if seen.matrices is None or seen.leaf.is_complex:
         return None
     rule, expected = seen.matrices
@@ -26,12 +27,18 @@ def entries(seen: Seen) -> Cause | None:
             f"{used.sum()} entries of its Jacobian are zero"
         )
         return Cause("dropped-term", text + _which(seen, missing, used))
+    if ((missing | extra) == wrong).all() and missing.any() and extra.any():
+        text = (
+            f"{missing.sum()} entries of the Jacobian of {name} are zero and should not be, "
+            f"{extra.sum()} are not zero and should be: another mask, axis or order"
+        )
+        return Cause("elements", text)
     if (extra == wrong).all() and used.any():
         text = (
             f"contributions to the gradient of {name} that do not belong there: {extra.sum()} "
             "entries of its Jacobian should be zero and are not"
         )
-        return Cause("extra-term", text)
+        return Cause("extra-term", text + of_integers(seen, 0, np.flatnonzero(extra.any(axis=0))))
     return None
 
 

@@ -23,6 +23,7 @@ from jaxfn.verification.judge import Judgement
 from jaxfn.verification.parts import in_a_region, rounded, some, some_elements
 from jaxfn.verification.probes import GIVEN, NEAR
 from jaxfn.verification.regions import region
+from jaxfn.verification.row_factors import averaged, of_each_element, of_each_output
 from jaxfn.verification.seen import Cause, Jacobians, Seen, close
 from jaxfn.verification.subject import Subject
 
@@ -36,7 +37,7 @@ def diagnose(subject: Subject, found: Comparison, wrong: list[Judgement]) -> Cau
     given = near[found.which[near] == 0]
     for leaf in bad:
         here = [j for j in wrong if _belongs(j, leaf) and _is_near(found, j.item)]
-        cause = _against_slopes(found, here, leaf)
+        cause = None if subject.has_surrogate else _against_slopes(found, here, leaf)
         if cause is not None:
             return cause
     places = {"near": near if near.size else items, "given": given, "all": items}
@@ -48,7 +49,38 @@ def diagnose(subject: Subject, found: Comparison, wrong: list[Judgement]) -> Cau
             if cause is not None:
                 return cause
     named = ", ".join(leaf.path for leaf in bad) or "the gradient"
-    return Cause("dropped-term", f"a term of the gradient of {named} is missing or wrong")
+    facts = [_facts(Seen(subject, found, leaf, places["near"], jacobians)) for leaf in bad[:2]]
+    text = f"a term of the gradient of {named} is missing or wrong"
+    return Cause("dropped-term", "; ".join([text, *filter(None, facts)]))
+
+
+def _facts(seen: Seen) -> str:
+    """How many elements are wrong, and by how much."""
+    rule, expected, bad = seen.rule, seen.reference, seen.bad
+    both = bad & np.isfinite(rule) & np.isfinite(expected)
+    if not both.any():
+        return ""
+    share = f"{100 * both.mean():.3g}% of the elements of {seen.leaf.path} are wrong"
+    if not expected[both].any():
+        return f"{share}, where zero is expected"
+    error = (rule - expected)[both]
+    relative = np.linalg.norm(error) / np.linalg.norm(expected[both])
+    extra = _extra(seen)
+    sides = "too large" if (error > 0).all() else "too small" if (error < 0).all() else ""
+    size = f"by {relative:.2g} of their size"
+    return f"{share}, {size}" + (f", all {sides}" if sides else "") + extra
+
+
+def _extra(seen: Seen) -> str:
+    """Entries of the Jacobian that a mask, or the order of time, should have kept zero."""
+    if seen.matrices is None:
+        return ""
+    rule, expected = seen.matrices
+    scale = np.abs(expected).max()
+    extra = (np.abs(expected) <= 1e-12 * scale) & (np.abs(rule) > 1e-5 * scale)
+    if not extra.any():
+        return ""
+    return f", and {extra.sum()} entries of its Jacobian should be zero and are not"
 
 
 def _against_slopes(found: Comparison, wrong: list[Judgement], leaf: Leaf) -> Cause | None:
@@ -86,7 +118,13 @@ def _is_near(found: Comparison, item: int) -> bool:
 
 def _not_finite(seen: Seen) -> Cause | None:
     lost = ~np.isfinite(seen.rule) & np.isfinite(seen.reference)
-    if not lost.any() or (seen.bad & ~lost).any():
+    return None if (seen.bad & ~lost).any() else _lost(seen)
+
+
+def _lost(seen: Seen) -> Cause | None:
+    """Where nan or infinite stands for a number, whatever else is wrong."""
+    lost = ~np.isfinite(seen.rule) & np.isfinite(seen.reference)
+    if not lost.any():
         return None
     item = seen.items[int(np.argmax(lost.any(axis=1)))]
     where = region(seen.subject, seen.found, seen.leaf)
@@ -202,6 +240,25 @@ def _conjugate(seen: Seen) -> Cause | None:
     return None
 
 
+def _complex_factor(seen: Seen) -> Cause | None:
+    """A factor that is not real, of the expected gradient or of its conjugate."""
+    if not seen.leaf.is_complex:
+        return None
+    n, real = seen.leaf.count, _real_cotangents(seen)
+    rule, expected = (g[real, :n] - 1j * g[real, n:] for g in (seen.rule, seen.reference))
+    for other, words, cause in (
+        (expected, "the expected", "scale"),
+        (expected.conj(), "the conjugate of the expected", "conjugate"),
+    ):
+        power = float((np.abs(other) ** 2).sum())
+        factor = complex((rule * other.conj()).sum() / power) if power else 0.0
+        if abs(factor.imag) > 1e-6 and close(rule, factor * other):
+            number = f"{factor.imag:.4g}j" if abs(factor.real) < 1e-9 else f"{factor:.4g}"
+            text = f"{number} times {words} gradient of {seen.leaf.path}"
+            return Cause(cause, f"{text}: real and imaginary parts are mixed up")
+    return None
+
+
 def _real_cotangents(seen: Seen) -> np.ndarray:
     """The items whose cotangent has no imaginary part: a factor that is conjugated shows there."""
     imaginary: list[bool] = []
@@ -218,6 +275,7 @@ PATTERNS = (
     (_not_finite, "all"),
     (_surrogate, "near"),
     (_everywhere, "near"),
+    (_complex_factor, "near"),
     (of_the_point, "near"),
     (of_an_argument, "near"),
     (_everywhere, "given"),
@@ -231,7 +289,11 @@ PATTERNS = (
     (rounded, "all"),
     (in_a_region, "all"),
     (entries, "given"),
+    (averaged, "given"),
+    (of_each_output, "given"),
+    (of_each_element, "given"),
     (in_common, "near"),
     (some, "all"),
     (some_elements, "given"),
+    (_lost, "all"),
 )

@@ -55,6 +55,8 @@ def check_differences(subject: Subject, found: Comparison, decided: bool) -> Che
             if outcome == "wrong":
                 failures.append((int(item), values))
     confirmed = _confirmed(subject, found, failures[:8])
+    if subject.slopeless:
+        return Check("differences", SKIPPED, *SHOWS, detail=f"skipped because {STOPPED}")
     known = [e for e in errors if np.isfinite(e)]
     power = float(np.median(known)) if known else None
     if confirmed is not None:
@@ -141,7 +143,20 @@ def _outcome(subject: Subject, found: Comparison, item: int, values: Values) -> 
         return "open", np.inf
     if np.isfinite(slope) and low - margin <= slope <= high + margin:
         return ("right" if error < 1e-2 or size == 0 or abs(slope) < 1e-6 * size else "open"), error
+    flat = subject.wide and max(-low, high) < 1e-9 * abs(slope)
+    if flat and abs(slope) <= _hidden(subject, found, moved, vector):
+        return "open", np.inf
     return "wrong", error
+
+
+def _hidden(subject: Subject, found: Comparison, moved: slice, vector: np.ndarray) -> float:
+    """The slope that rounding hides: values in which a tail is lost are flat."""
+    near = [i for i, w in enumerate(found.which) if found.probes[w].kind in (GIVEN, NEAR)]
+    usual = np.zeros(subject.arguments.size)
+    for leaf in subject.arguments.leaves:
+        part = found.rule[near, leaf.part]
+        usual[leaf.part] = np.abs(part[np.isfinite(part)]).max(initial=0.0)
+    return subject.absolute_floor * float(usual[moved] @ np.abs(vector))
 
 
 def _confirmed(
@@ -155,7 +170,8 @@ def _confirmed(
         )
         if not all(_outcome(subject, found, item, v)[0] == "wrong" for v in again):
             continue
-        if subject.stops and found.reference is not None and not found.bad[item].any():
+        agree = found.reference is not None and not found.bad[item].any()
+        if subject.stops and agree and not _same_forward(subject, found, item, values):
             subject.slopeless = True
             subject.notes.append(STOPPED)
             return None
@@ -166,6 +182,18 @@ def _confirmed(
         ):
             return item, values
     return None
+
+
+def _same_forward(subject: Subject, found: Comparison, item: int, values: Values) -> bool:
+    """Whether autodiff in forward mode gives the slope, so that nothing of it is stopped."""
+    assert subject.reference is not None
+    d, gamma = values.direction, found.cotangents[item]
+    low, high, _ = values.interval(gamma)
+    try:
+        slope = float(subject.reference.tangent(d.probe.x, d.probe.integers, d.vector) @ gamma)
+    except (TypeError, NotImplementedError):  # of what has no forward mode
+        return False
+    return bool(low - 1e-6 * abs(slope) <= slope <= high + 1e-6 * abs(slope))
 
 
 def _wrong_nearby(subject: Subject, found: Comparison, item: int, d: Direction) -> bool:

@@ -78,6 +78,8 @@ def in_common(seen: Seen) -> Cause | None:
 
 def factor_there(rule: np.ndarray, expected: np.ndarray) -> str:
     """What the wrong elements are times the expected ones, if it is one factor."""
+    if rule.size and np.isfinite(rule).all() and not expected.any():
+        return ": not zero, as it should be there"
     if rule.size < 1 or not (np.isfinite(rule) & np.isfinite(expected)).all() or not rule.any():
         return ""
     factor = float((rule * expected).sum() / max((expected**2).sum(), 1e-300))

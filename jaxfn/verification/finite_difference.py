@@ -67,7 +67,8 @@ def slopes(f0: np.ndarray, plus: np.ndarray, minus: np.ndarray, eps: float) -> S
     """
     with np.errstate(all="ignore"):
         noise = noise_of(f0, plus, minus, eps)
-        variation = np.nan_to_num(np.abs(plus - minus), nan=0.0, posinf=0.0).max(axis=0)
+        sides = np.abs(np.stack([plus - minus, plus - f0, f0 - minus]))  # of |x|, both sides rise
+        variation = np.nan_to_num(sides, nan=0.0, posinf=0.0).max(axis=(0, 1))
         hidden = (noise > 0.1 * variation) & (noise > 1e-6 * np.abs(f0))
         noise = np.where(hidden, np.inf, noise)  # the slope drowns in the jitter
         h = STEPS[:, None]
@@ -78,12 +79,18 @@ def slopes(f0: np.ndarray, plus: np.ndarray, minus: np.ndarray, eps: float) -> S
 
 
 def noise_of(f0: np.ndarray, plus: np.ndarray, minus: np.ndarray, eps: float) -> np.ndarray:
-    """How much the values jitter: second differences that no curvature explains."""
+    """How much the values jitter: second differences that no curvature explains.
+
+    Those of values in coarse steps may vanish by chance; then slopes over steps of different
+    length tell, which at the smallest steps differ by no curvature either.
+    """
     second = np.abs(plus + minus - 2 * f0)
     second = np.where(np.isfinite(second), second, 0.0)
     smallest = second[-3:].max(axis=0)
     growing = np.where(second[6:] >= second[5:-1], second[6:], 0.0).max(axis=0)
-    return np.maximum(np.maximum(smallest, growing), 2 * eps * np.abs(f0))
+    uneven = np.abs(plus[-4:-1] - minus[-4:-1] - RATIO * (plus[-3:] - minus[-3:])) / 2
+    uneven = np.where(np.isfinite(uneven), uneven, 0.0).max(axis=0)
+    return np.maximum.reduce([smallest, growing, uneven, 2 * eps * np.abs(f0)])
 
 
 def _contradicted(column: np.ndarray, jitter: np.ndarray) -> np.ndarray:

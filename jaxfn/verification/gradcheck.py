@@ -82,7 +82,9 @@ def gradcheck(
             differentiated, integer arrays moved within their range, all else stays as it is.
         reference: a function with the same value, for autodiff; default: `jaxfn.autodiff(fun)`.
         surrogate: a function whose derivative is the gradient that the rule means to have, where
-            that is not the derivative of `fun` (straight-through, reversal, clipping).
+            that is not the derivative of `fun` (straight-through, reversal, clipping). There are
+            no finite differences then, which do not see a `stop_gradient`: the check has less
+            power, that of autodiff and of linearity.
         linear_in_cotangent: False if the rule is declared not linear in the cotangent; it is then
             compared at cotangents that are small enough for it to agree.
         order: 1, or 2 to check the derivative of the rule as well.
@@ -134,11 +136,7 @@ def gradcheck(
     try:
         subject = make_subject(fun, args, reference, surrogate, options)
     except RuleError as error:
-        text = f"differentiating raises where the function does not: {error}"
-        check = Check(
-            "types", FAIL, "that the rule can be called", "values", None, None, text, text
-        )
-        return _finish(fun, (check,), [], run, raise_exception)
+        return _finish(fun, (_raising(error),), [], run, raise_exception)
     with np.errstate(all="ignore"):
         checks = _layers(subject, out, order)
     report = _finish(fun, checks, subject.notes, run, raise_exception)
@@ -146,6 +144,15 @@ def gradcheck(
         common = {"linear_in_cotangent": linear_in_cotangent, "seed": seed, "domain": domain}
         report = report.with_mutants(_mutants(fun, args, reference, surrogate, common))
     return report
+
+
+def _raising(error: RuleError) -> Check:
+    text, cause = f"differentiating raises where the function does not: {error}", ""
+    if "Transpose rule" in str(error):
+        cause = "nonlinear"
+        text += " (is the tangent rule linear in the tangents?)"
+    shows = ("that the rule can be called", "values")
+    return Check("types", FAIL, *shows, None, None, text, text, cause)
 
 
 def _mutants(
@@ -175,7 +182,7 @@ def _mutants(
 def _layers(subject: Subject, out: Any, order: int) -> tuple[Check, ...]:
     found = compare(subject)
     checks = [check_types(subject), check_primal(subject, out, found)]
-    checks.append(check_linearity(subject))
+    checks.append(check_linearity(subject, found))
     agreement = check_agreement(subject, found)
     if agreement.verdict == PASS:
         agreement = check_sweep(subject, agreement)
@@ -184,7 +191,7 @@ def _layers(subject: Subject, out: Any, order: int) -> tuple[Check, ...]:
     checks.extend(check_transformations(subject, found, FAIL in {c.verdict for c in checks}))
     right = FAIL not in {check.verdict for check in checks}
     if right:
-        checks.append(check_shapes(subject))
+        checks.append(check_shapes(subject, found))
         checks.append(check_precision(subject, found))
     if order == 2 and right:
         checks.append(check_second_order(subject, found))

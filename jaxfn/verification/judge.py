@@ -5,29 +5,33 @@ follow another convention at a kink. So an element at which the two differ is ju
 function's own differences, with their error: they confirm the rule, refute it, or cannot tell.
 """
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 
 from jaxfn.verification.agreement import Comparison, typical_sizes
-from jaxfn.verification.differences import Direction, Values, coordinate, evaluate, steps_of
+from jaxfn.verification.differences import (
+    LOOP_MARGIN,
+    Direction,
+    Values,
+    coordinate,
+    evaluate,
+)
 from jaxfn.verification.probes import EXTREME, GIVEN, NEAR
+from jaxfn.verification.reservations import (
+    KINK,
+    OPEN,
+    RIGHT,
+    WRONG,
+    Judgement,
+    in_range,
+    met,
+    ties,
+    trusted,
+    usual,
+)
 from jaxfn.verification.subject import Subject, run_rows
 
-RIGHT, WRONG, OPEN, KINK = "right", "wrong", "open", "kink"
 ELEMENTS_GIVEN, ELEMENTS_MOVED = 24, 6
 OSCILLATIONS = 16
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What function values say of one element of the gradient for one cotangent."""
-
-    item: int
-    element: int
-    outcome: str
-    low: float
-    high: float
 
 
 def judge(subject: Subject, found: Comparison) -> list[Judgement]:
@@ -52,8 +56,8 @@ def judge(subject: Subject, found: Comparison) -> list[Judgement]:
         if again.outcome in (RIGHT, KINK) or judged[k].outcome == OPEN:
             judged[k] = again
     _look_farther(subject, found, judged, open_ones)
-    judged = _trusted(found, judged)
-    return judged + _ties(subject, found, judged)
+    judged = met(subject, found, trusted(found, in_range(subject, found, judged)))
+    return judged + ties(subject, found, judged)
 
 
 def _look_farther(
@@ -86,28 +90,6 @@ def _tells(found: Comparison, one: Judgement) -> bool:
     return bool(one.high - one.low < 2 * gap)
 
 
-def _trusted(found: Comparison, judged: list[Judgement]) -> list[Judgement]:
-    """Far points do not count where differences refute autodiff at the given one.
-
-    Then the function finds its value by a search or an iteration, which has a range in which it
-    works: outside of it neither autodiff nor differences say what the rule should be.
-    """
-    assert found.reference is not None
-    refuted = any(
-        j.outcome == RIGHT
-        and found.probes[found.which[j.item]].kind == GIVEN
-        and np.isfinite(found.reference[j.item, j.element])
-        for j in judged
-    )
-    if not refuted:
-        return judged
-    near = (GIVEN, NEAR)
-    return [
-        j if found.probes[found.which[j.item]].kind in near else replace(j, outcome=OPEN)
-        for j in judged
-    ]
-
-
 def _suspects(subject: Subject, found: Comparison, probe: int) -> list[tuple[int, int]]:
     items = found.items_of(probe)
     limit = ELEMENTS_GIVEN if found.probes[probe].kind == GIVEN else ELEMENTS_MOVED
@@ -137,11 +119,23 @@ def _judge_element(subject: Subject, found: Comparison, item: int, values: Value
         low, high, kinked = values.interval(found.cotangents[item])
         low, high = low / step, high / step
         rule, reference = found.rule[item, element], found.reference[item, element]
-        margin = max(found.tolerance[item, element], 1e-9 * abs(rule))
+        tolerance = found.tolerance[item, element]
+        margin = max(tolerance, subject.relative_floor * abs(rule))
+        expected = low - tolerance <= reference <= high + tolerance
+        if not expected and not kinked and _far_off(rule, reference, low, high):
+            margin = max(margin, LOOP_MARGIN * abs(rule))
         inside = low - margin <= rule <= high + margin
-        expected = low - margin <= reference <= high + margin
     outcome = _outcome(subject, found, item, element, (inside, expected, kinked, low, high))
     return Judgement(item, element, outcome, low, high)
+
+
+def _far_off(rule: float, reference: float, low: float, high: float) -> bool:
+    """Whether differences refute the reference by far more than they do the rule.
+
+    So they do autodiff of a bisection, whose values in steps make them less exact than they seem.
+    """
+    middle = (low + high) / 2
+    return abs(reference - middle) > 100 * abs(rule - middle)
 
 
 def _outcome(
@@ -155,6 +149,8 @@ def _outcome(
     assert found.reference is not None
     rule, reference = found.rule[item, element], found.reference[item, element]
     known = np.isfinite(low) and np.isfinite(high)
+    if subject.has_surrogate and subject.stops:  # differences do not see what it stops
+        known = False
     unstable = bool(found.unstable[item, element])
     slack = 1e-9 * abs(rule)
     near = found.probes[found.which[item]].kind in (GIVEN, NEAR)
@@ -162,7 +158,7 @@ def _outcome(
         return OPEN  # of a matrix that the check made singular
     if not np.isfinite(rule) and unstable:
         lost = np.isnan(rule) and _bounded(found, item, element)
-        return WRONG if (known and expected) or lost else OPEN
+        return WRONG if (expected and _moderate(found, low, high)) or lost else OPEN
     if unstable and found.low[item, element] - slack <= rule <= found.high[item, element] + slack:
         return KINK
     flat = known and max(abs(low), abs(high)) < 1e-9 * abs(rule)
@@ -184,10 +180,13 @@ def _outcome(
 def _bounded(found: Comparison, item: int, element: int) -> bool:
     """Whether beside a kink autodiff is finite and of the usual size: no reason to be nan there."""
     assert found.reference is not None
-    given = found.reference[found.which == 0]
-    usual = np.abs(given[np.isfinite(given)]).max(initial=0)
     ends = found.low[item, element], found.high[item, element], found.reference[item, element]
-    return bool(np.isfinite(ends).all() and np.abs(ends).max() <= 10 * usual)
+    return bool(np.isfinite(ends).all() and np.abs(ends).max() <= 10 * usual(found))
+
+
+def _moderate(found: Comparison, low: float, high: float) -> bool:
+    """Whether differences are of a size that says something; where values jump they are not."""
+    return bool(np.isfinite([low, high]).all() and max(-low, high) <= 1e5 * usual(found))
 
 
 def _unresolved(subject: Subject, found: Comparison, item: int, element: int) -> bool:
@@ -198,8 +197,8 @@ def _unresolved(subject: Subject, found: Comparison, item: int, element: int) ->
     thousand; at 1e28 it does so between any two floats, whose values would be far apart by it.
     """
     probe = found.probes[found.which[item]]
-    usual = np.abs(found.rule[found.which == 0]).max(initial=0)
-    if probe.kind != EXTREME or not abs(found.rule[item, element]) < 10 * usual:
+    size = np.abs(found.rule[found.which == 0]).max(initial=0)
+    if probe.kind != EXTREME or not abs(found.rule[item, element]) < 10 * size:
         return False
     sizes = np.abs(found.primal[[item, 0]]).max(axis=0)
     values = float(np.abs(found.cotangents[item]) @ sizes)
@@ -223,44 +222,3 @@ def _stark(subject: Subject, found: Comparison, item: int, element: int) -> bool
     if kind in (GIVEN, NEAR):
         return bool(gap > 3 * found.tolerance[item, element])
     return bool(gap > 100 * found.tolerance[item, element] and gap > 1e-4 * abs(reference))
-
-
-def _ties(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[Judgement]:
-    """At kinks, the rule along directions that move all the tied elements together.
-
-    Each element may lie between its one-sided derivatives while their sum does not: a maximum
-    that passes the whole cotangent to each of two equal arguments. Where the kinks of several rules
-    meet, each with its own convention, not even a right gradient need lie between: this says
-    nothing where autodiff does not, nor where moving the inputs put rules onto each other's kinks.
-    """
-    assert found.reference is not None
-    kinks = sorted({found.which[j.item] for j in judged if j.outcome == KINK})
-    if subject.composed:
-        kinks = [probe for probe in kinks if found.probes[probe].kind == GIVEN]
-    directions = []
-    for probe in kinks:
-        steps = steps_of(subject, found.probes[probe])
-        together = np.full(steps.shape, np.median(steps))
-        directions.append(Direction(found.probes[probe], together))
-        directions.append(
-            Direction(found.probes[probe], together * subject.rng.uniform(0.5, 1, steps.shape))
-        )
-    out = []
-    for k, values in enumerate(evaluate(subject, directions)):
-        for item in found.items_of(int(kinks[k // 2])):
-            low, high, _ = values.interval(found.cotangents[item])
-            outside = not _between(found.rule[item], values.direction.vector, low, high)
-            if outside and _between(found.reference[item], values.direction.vector, low, high):
-                element = next(j.element for j in judged if found.which[j.item] == kinks[k // 2])
-                out.append(Judgement(int(item), element, WRONG, low, high))
-    return out
-
-
-def _between(gradient: np.ndarray, direction: np.ndarray, low: float, high: float) -> bool:
-    """Whether the slope along the direction lies between, as far as that is known."""
-    with np.errstate(all="ignore"):
-        slope = float(gradient @ direction)
-        margin = 1e-6 * float(np.abs(gradient) @ np.abs(direction))
-    if not np.isfinite([low, high, slope]).all():
-        return True
-    return low - margin <= slope <= high + margin

@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxfn.verification.differences import LOOP_MARGIN
+from jaxfn.verification.agreement import CANCELS, ROUNDING_SAFETY, Comparison, typical_size
+from jaxfn.verification.differences import LOOP_MARGIN, steps_of
 from jaxfn.verification.elements import element_of
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
 from jaxfn.verification.reproduce import pullback
@@ -18,7 +19,7 @@ SHOWS = (
 FACTORS = (-1.0, 0.5, 2.0, 1e-2, 1e2, 1e-4, 1e4, 1e-8, 1e8)
 
 
-def check_linearity(subject: Subject) -> Check:
+def check_linearity(subject: Subject, found: Comparison) -> Check:
     """Zero, additivity and scaling of the pullback at the given point and one nearby."""
     if not subject.linear:
         return Check("linearity", SKIPPED, *SHOWS, detail="declared not linear in the cotangent")
@@ -30,13 +31,22 @@ def check_linearity(subject: Subject) -> Check:
         factors = [f for f in factors if abs(f) >= 1]
     gammas = np.stack([np.zeros(m), a, b, a + b, *(f * a for f in factors)])
     structure = _structure(subject)
+    usual = np.nan_to_num(np.abs(found.rule), posinf=0.0).max(axis=1, initial=0.0)
+    usual = 16 * subject.eps * typical_size(found, usual)
     if subject.iterates:
         structure += f"; multiples from 1 to {max(factors):g} alone, for the rule iterates"
     for probe in subject.probes[: 1 if subject.huge else 2]:
         rows = np.repeat(probe.x[None], len(gammas), axis=0)
         integers = tuple(np.repeat(p[None], len(gammas), axis=0) for p in probe.integers)
-        pulled = run_rows(subject.rule.pull, rows, integers, gammas)[1]
-        text, bad = _fault(subject, pulled, factors)
+        values, pulled = run_rows(subject.rule.pull, rows, integers, gammas)
+        ulps = 16 * subject.eps * np.linalg.norm(np.nan_to_num(gammas[1:3] * values[1:3]))
+        least = ulps / steps_of(subject, probe) + usual
+        text, bad = _fault(subject, pulled, factors, least)
+        if text and not pulled[0].any():
+            noise = 1 + 4 * subject.eps * subject.rng.choice([-1.0, 1.0], rows.shape)
+            moved = np.abs(run_rows(subject.rule.pull, rows * noise, integers, gammas)[1] - pulled)
+            moved = ROUNDING_SAFETY * np.nan_to_num(moved[1:4]).max(axis=0)
+            text, bad = _fault(subject, pulled, factors, least + np.minimum(moved, CANCELS * least))
         if text:
             coordinate, seen, expected = bad
             worst = element_of(subject.arguments, coordinate, seen, expected, probe.name)
@@ -54,7 +64,10 @@ def _relative(subject: Subject) -> float:
     return max(relative, LOOP_MARGIN if subject.iterates else 0.0)
 
 
-def _fault(subject: Subject, pulled: np.ndarray, factors: list[float]) -> tuple[str, Any]:
+def _fault(
+    subject: Subject, pulled: np.ndarray, factors: list[float], least: np.ndarray
+) -> tuple[str, Any]:
+    """What is wrong, and where; `least` are differences that rounding of the values makes."""
     zero, a, b, both, scaled = pulled[0], pulled[1], pulled[2], pulled[3], pulled[4:]
     n = pulled.shape[1]
     with np.errstate(all="ignore"):
@@ -72,7 +85,7 @@ def _fault(subject: Subject, pulled: np.ndarray, factors: list[float]) -> tuple[
         largest = np.zeros(n)
         for leaf in subject.arguments.leaves:
             largest[leaf.part] = scale[leaf.part].max(initial=0)
-        tolerance = _relative(subject) * scale + subject.absolute_floor * largest
+        tolerance = _relative(subject) * scale + subject.absolute_floor * largest + least
         multiples = scaled / np.array(factors)[:, None]
         for row, factor in zip(multiples, factors, strict=True):
             gap = np.where(np.isfinite(a), np.abs(row - a), 0)

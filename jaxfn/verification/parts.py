@@ -4,9 +4,10 @@ import numpy as np
 
 from jaxfn.verification.coordinates import Leaf
 from jaxfn.verification.factors import factor_there
+from jaxfn.verification.named_by_integers import of_integers
 from jaxfn.verification.places import listed
 from jaxfn.verification.probes import EXTREME, FAR
-from jaxfn.verification.regions import region
+from jaxfn.verification.regions import of_points, region
 from jaxfn.verification.seen import Cause, Seen
 
 
@@ -35,8 +36,18 @@ def in_a_region(seen: Seen) -> Cause | None:
     bad, name = seen.bad, seen.leaf.path
     if not seen.rule[bad].any():
         return Cause("zero-region", f"the gradient of {name} is zero where {where}")
-    there = factor_there(seen.rule[bad], seen.reference[bad])
+    there = factor_there(seen.rule[bad], seen.reference[bad]) or _by(seen)
     return Cause("region", f"the gradient of {name} is wrong where {where}{there}")
+
+
+def _by(seen: Seen) -> str:
+    """How large the errors are."""
+    both = seen.bad & np.isfinite(seen.rule) & np.isfinite(seen.reference)
+    expected = seen.reference[both]
+    if not expected.any():
+        return ""
+    size = np.linalg.norm(seen.rule[both] - expected) / np.linalg.norm(expected)
+    return f", by {size:.2g} of its size"
 
 
 def some(seen: Seen) -> Cause | None:
@@ -47,7 +58,8 @@ def some(seen: Seen) -> Cause | None:
     if elements:
         what = "zero" if zero else "wrong"
         there = factor_there(seen.rule[bad], seen.reference[bad])
-        text = f"the gradient of {seen.leaf.path} is {what} in {elements}{there}"
+        named = of_integers(seen, 0, np.flatnonzero(bad.any(axis=0)))
+        text = f"the gradient of {seen.leaf.path} is {what} in {elements}{named}{there}"
         return Cause("elements", text)
     return _some_points(seen, zero)
 
@@ -75,15 +87,30 @@ def _some_points(seen: Seen, zero: bool) -> Cause | None:
     if not bad or found.bad[found.which == 0].any():
         return None
     names = [found.probes[i].name for i in sorted(bad)]
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     if all(name.startswith("integers") for name in names):
-        text = f"the gradient of {seen.leaf.path} is wrong for other integer arguments: {listed}"
-        return Cause("elements", text)
+        text = f"the gradient of {seen.leaf.path} is wrong for other integer arguments: {named}"
+        return Cause("elements", text + _with_these_integers(seen, min(bad)))
+    where = of_points(seen.subject, found, usable, bad)
     text = (
         f"right at the given point, wrong at {len(bad)} of {len(usable)} others: the gradient of "
-        f"{seen.leaf.path} at {listed}"
+        f"{seen.leaf.path} " + (f"where {where}" if where else f"at {named}")
     )
     return Cause("zero-region" if zero else "region", text)
+
+
+def _with_these_integers(seen: Seen, probe: int) -> str:
+    """What is wrong at a point that has other integers than the given one."""
+    items = np.flatnonzero(seen.found.which[seen.items] == probe)
+    bad = seen.bad[items]
+    elements = np.flatnonzero(bad.any(axis=0))
+    rule, expected = seen.rule[items][bad], seen.reference[items][bad]
+    what = "zero" if not rule.any() else "wrong"
+    named = of_integers(seen, probe, elements)
+    if elements.size == seen.leaf.size and not named:
+        return factor_there(rule, expected)
+    there = factor_there(rule, expected)
+    return f"; {what} there in {_named_elements(seen.leaf, elements)}{named}{there}"
 
 
 def some_elements(seen: Seen) -> Cause | None:
@@ -94,7 +121,7 @@ def some_elements(seen: Seen) -> Cause | None:
     what = "zero" if not seen.rule[seen.bad].any() else "wrong"
     text = f"the gradient of {seen.leaf.path} is {what} in {_named_elements(seen.leaf, bad)}"
     there = factor_there(seen.rule[seen.bad], seen.reference[seen.bad])
-    return Cause("elements", f"{text}, at the given point{there}")
+    return Cause("elements", f"{text}{of_integers(seen, 0, bad)}, at the given point{there}")
 
 
 def _named_elements(leaf: Leaf, elements: np.ndarray) -> str:

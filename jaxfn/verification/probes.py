@@ -15,6 +15,7 @@ from jaxfn.verification.coordinates import Arguments, Leaf
 from jaxfn.verification.structures import keep, structure_of
 
 GIVEN, NEAR, FAR, SPECIAL, EXTREME = "given", "near", "far", "special", "extreme"
+ZEROS = "every second element zero"
 HUGE = 200_000  # elements: the random moves of so many cover the magnitudes in one point
 SPECIAL_VALUES = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 6.0, -6.0)
 
@@ -68,7 +69,7 @@ def at_points(
 def redrawn(arguments: Arguments, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Other integer arguments within the range of the given ones."""
     return tuple(
-        _keep_integers(a, lambda a: rng.choice(_range(a), a.shape)) if _movable(a) else a
+        _keep_integers(arguments, a, lambda a: rng.choice(_range(a), a.shape)) if _movable(a) else a
         for a in arguments.integers
     )
 
@@ -113,7 +114,10 @@ def _special_moves(
     """Whole numbers, zeros, equal elements and equal arrays."""
     x, n = arguments.given, arguments.size
     yield "whole numbers", SPECIAL, np.round(2 * x)
-    yield "every second element zero", SPECIAL, np.where(np.arange(n) % 2, 0.0, x)
+    yield ZEROS, SPECIAL, np.where(np.arange(n) % 2, 0.0, x)
+    few_zeros = x.copy()
+    few_zeros[rng.choice(n, min(n, 1 + n // 7), replace=False)] = 0.0
+    yield "a few elements zero", SPECIAL, few_zeros
     yield "uniform arguments between 0 and 1", NEAR, rng.uniform(0, 1, n)
     for value in SPECIAL_VALUES[: 2 if few else None]:
         yield f"every element {value:g}", SPECIAL, np.full(n, value)
@@ -122,6 +126,10 @@ def _special_moves(
             one = x.copy()
             one[leaf.part] = value
             yield f"every element of {leaf.path} {value:g}", SPECIAL, one
+    for leaf in arguments.leaves if 2 <= len(arguments.leaves) <= 3 else ():
+        one = np.abs(x)
+        one[leaf.part] = np.where(np.arange(leaf.size) % 2, one[leaf.part], 0.0)
+        yield f"positive, every second element of {leaf.path} zero", SPECIAL, one
     tied = _tied(arguments)
     if tied is not None:
         yield "equal arguments", SPECIAL, tied
@@ -172,7 +180,7 @@ def _integer_probes(arguments: Arguments, rng: np.random.Generator) -> Iterator[
     ):
         moved = list(arguments.integers)
         for i in movable:
-            moved[i] = _keep_integers(arguments.integers[i], draw)
+            moved[i] = _keep_integers(arguments, arguments.integers[i], draw)
         yield Probe(f"integers {name}", SPECIAL, arguments.given, tuple(moved))
 
 
@@ -184,17 +192,25 @@ def _range(a: np.ndarray) -> np.ndarray:
     """Values that an integer argument may take, judged by those that it has."""
     if a.dtype == np.bool_:
         return np.array([False, True])
-    low = min(int(a.min()), 0) if a.min() >= 0 else int(a.min())
+    low = min(int(a.min()), 0) if a.size == 1 else int(a.min())
     return np.arange(low, int(a.max()) + 1) if int(a.max()) - low < 100_000 else np.unique(a)
 
 
-def _keep_integers(a: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    flat = a.reshape(-1)
-    if a.size > 1 and a.dtype != np.bool_ and np.array_equal(np.sort(flat), np.arange(a.size)):
-        return np.random.default_rng(0).permutation(flat).reshape(a.shape).astype(a.dtype)
+def _keep_integers(
+    arguments: Arguments, a: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    if is_permutation(arguments, a):
+        return np.random.default_rng(0).permutation(a.reshape(-1)).reshape(a.shape)
     moved = np.asarray(draw(a)).astype(a.dtype)
     increasing = a.ndim == 1 and a.size > 2 and a.dtype != np.bool_ and (np.diff(a) >= 0).all()
     return np.sort(moved) if increasing else moved
+
+
+def is_permutation(arguments: Arguments, a: np.ndarray) -> bool:
+    """Whether the values are each index of some axis once, and not of a longer axis alone."""
+    sizes = {size for leaf in arguments.leaves for size in leaf.shape}
+    ordered = a.dtype != np.bool_ and np.array_equal(np.sort(a, axis=None), np.arange(a.size))
+    return a.size > 1 and ordered and (a.size in sizes or not sizes)
 
 
 def bounds(arguments: Arguments, domain: Any) -> Iterator[tuple[Leaf, float, float]]:

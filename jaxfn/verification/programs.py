@@ -171,10 +171,14 @@ class Engine:
         self.gradient_twice = Program(self._gradient_twice, (inputs, self.size), wide)
 
     def of_leaves(self, integers: Sequence[Any]) -> Callable[..., list[Any]]:
-        """The function of its differentiable leaves alone; it returns its inexact outputs."""
+        """The function of its differentiable leaves alone; it returns its inexact outputs.
+
+        The integer arguments reach it as JAX's arrays: a traced array is no index of numpy's.
+        """
 
         def call(arrays: Sequence[Any]) -> list[Any]:
-            out = self.fun(*self.arguments.rebuild(arrays, integers))
+            whole = [jnp.asarray(part) for part in integers]
+            out = self.fun(*self.arguments.rebuild(arrays, whole))
             return [jnp.asarray(leaf) for leaf in jax.tree.leaves(out) if is_inexact(leaf)]
 
         return call
@@ -211,7 +215,7 @@ class Engine:
     ) -> Callable[[], np.ndarray]:
         """The forward pass, each operation by itself; a call makes primal and gradients of it."""
         arrays = self.arguments.concrete(x, self.wide)
-        outputs, pullback = jax.vjp(self.of_leaves([jnp.asarray(p) for p in integers]), arrays)
+        outputs, pullback = jax.vjp(self.of_leaves(integers), arrays)
 
         def pull() -> np.ndarray:
             (gradients,) = pullback(concrete_cotangents(cotangent, outputs))
@@ -221,6 +225,13 @@ class Engine:
             return np.concatenate([primal, gradient])
 
         return pull
+
+    def tangent(self, x: np.ndarray, integers: Sequence[Any], vector: np.ndarray) -> np.ndarray:
+        """The derivative of the outputs along a vector, in forward mode."""
+        with precision(self.wide):
+            point, along = (self.arguments.concrete(v, self.wide) for v in (x, vector))
+            _, tangents = jax.jvp(self.of_leaves(integers), [point], [along])
+            return flatten_output([np.asarray(t) for t in tangents], np.float64, np)
 
     def gradient(self, x: Any, integers: Sequence[Any], cotangent: Any) -> tuple[Any, Any]:
         """The primal, and the gradients for one cotangent."""

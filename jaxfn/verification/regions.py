@@ -10,6 +10,8 @@ from jaxfn.verification.probes import EXTREME
 from jaxfn.verification.subject import Subject
 
 MOST = 0.8  # of the domain: a condition that holds nearly everywhere names no part of it
+ENOUGH, CERTAIN = 0.7, 0.95  # so often wrong where a condition holds; above it all are alike
+HOLE = 0.1  # of the values: the least that a condition with a hole leaves out
 
 
 def region(subject: Subject, found: Comparison, leaf: Leaf) -> str:
@@ -18,14 +20,8 @@ def region(subject: Subject, found: Comparison, leaf: Leaf) -> str:
     Conditions on the element itself are tried first, then those on the elements of other leaves
     of the same shape. Empty if none fits, or if the gradient is wrong everywhere.
     """
-    bad = np.stack(
-        [
-            (found.bad & ~found.unstable)[found.items_of(i)][:, leaf.part].any(axis=0)
-            if found.items_of(i).size
-            else np.zeros(leaf.size, bool)
-            for i in range(len(found.probes))
-        ]
-    )
+    bad = _of_probes(found, leaf, found.bad & ~found.unstable)
+    zero = ~_of_probes(found, leaf, found.rule != 0)
     used = np.array(
         [found.items_of(i).size > 0 and p.kind != EXTREME for i, p in enumerate(found.probes)]
     )
@@ -36,17 +32,28 @@ def region(subject: Subject, found: Comparison, leaf: Leaf) -> str:
             continue
         x = np.stack([p.x[other.part] for p in found.probes])[used]
         x = np.broadcast_to(x, bad[used].shape)
-        for text, holds in _conditions(x, bad[used]):
-            if _fits(holds(x), bad[used]):
-                return text.format(other.path)
+        conditions = [
+            (_fit(holds(x), bad[used], zero[used]), text)
+            for text, holds in _conditions(x, bad[used])
+        ]
+        fit, text = max(conditions, key=lambda c: c[0])  # the first of those that fit alike
+        if fit > ENOUGH:
+            return text.format(other.path)
     return ""
 
 
-def _fits(holds: np.ndarray, bad: np.ndarray) -> bool:
-    """Wrong only where the condition holds, and there nearly always."""
-    if not holds.any() or holds.mean() > MOST:
-        return False
-    return not (bad & ~holds).any() and bool(bad[holds].mean() > 0.7)
+def _of_probes(found: Comparison, leaf: Leaf, marks: np.ndarray) -> np.ndarray:
+    """The elements of a leaf that are marked for any cotangent, `[probes, elements]`."""
+    return np.stack(
+        [marks[found.items_of(i)][:, leaf.part].any(axis=0) for i in range(len(found.probes))]
+    )
+
+
+def _fit(holds: np.ndarray, bad: np.ndarray, zero: np.ndarray) -> float:
+    """How often it is wrong where the condition holds, if nowhere else; 1 if always zero there."""
+    if not holds.any() or holds.mean() > MOST or (bad & ~holds).any():
+        return 0.0
+    return 1.0 if zero[holds].all() else min(float(bad[holds].mean()), CERTAIN)
 
 
 def _conditions(
@@ -66,3 +73,42 @@ def _conditions(
     yield f"|{{}}| >= {inner:.3g}", lambda v: np.abs(v) >= inner
     yield f"|{{}}| <= {outer:.3g}", lambda v: np.abs(v) <= outer
     yield f"{low:.3g} <= {{}} <= {high:.3g}", lambda v: (v >= low) & (v <= high)
+    yield from _two_sided(x, bad, inner, outer)
+
+
+def _two_sided(
+    x: np.ndarray, bad: np.ndarray, inner: float, outer: float
+) -> Iterator[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+    """A ring, or what is outside of an interval: with a hole that many of the values are in."""
+    values, middle = np.unique(x), np.median(x[~bad])
+    if np.mean(np.abs(values) < inner) > HOLE and np.mean(np.abs(values) > outer) > HOLE:
+        text = f"{inner:.3g} <= |{{}}| <= {outer:.3g}"
+        yield text, lambda v: (abs(v) >= inner) & (abs(v) <= outer)
+    below, above = x[bad & (x < middle)], x[bad & (x > middle)]
+    if below.size and above.size:
+        last, first = below.max(), above.min()
+        if np.mean((values > last) & (values < first)) > HOLE:
+            text = f"{{0}} <= {last:.3g} or {{0}} >= {first:.3g}"
+            yield text, lambda v: (v <= last) | (v >= first)
+
+
+def of_points(subject: Subject, found: Comparison, visited: set[int], bad: set[int]) -> str:
+    """A condition on an argument as a whole that holds for the bad ones of the points visited."""
+    used = [i for i in sorted(visited) if found.probes[i].kind != EXTREME]
+    wrong = np.array([i in bad for i in used])
+    if not wrong.any() or wrong.all():
+        return ""
+    for leaf in subject.arguments.leaves:
+        if leaf.size < 2:
+            continue
+        x = [found.probes[i].x[leaf.part] for i in used]
+        for name, sizes in (
+            ("‖{}‖", np.array([np.linalg.norm(v) for v in x])),
+            ("the largest of {}", np.array([v.max() for v in x])),
+            ("the smallest of {}", np.array([v.min() for v in x])),
+        ):
+            low, high = sizes[wrong].min(), sizes[wrong].max()
+            for relation, end, holds in ((">=", low, sizes >= low), ("<=", high, sizes <= high)):
+                if holds.mean() <= MOST and wrong[holds].mean() > 0.9:
+                    return f"{name.format(leaf.path)} {relation} {end:.3g}"
+    return ""

@@ -13,6 +13,7 @@ from jaxfn.verification.coordinates import Arguments, is_inexact
 from jaxfn.verification.probes import probes
 from jaxfn.verification.programs import UNTRACEABLE, Engine
 from jaxfn.verification.reproduce import function_name
+from jaxfn.verification.structures import structure_of
 from jaxfn.verification.subject import Subject
 
 
@@ -188,6 +189,9 @@ def make_subject(
         notes=notes,
     )
     subject.probes = probes(arguments, rng, subject.loops, subject.domain)
+    for leaf in arguments.leaves:
+        if kept := structure_of(arguments.array(leaf, arguments.given)):
+            notes.append(f"{leaf.path} stays as it is given: {', '.join(sorted(kept))}")
     return subject
 
 

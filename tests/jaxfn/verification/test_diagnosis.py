@@ -161,6 +161,84 @@ CASES = {
         "elements",
         "in 2 of 12 elements: [4, 0], [4, 1]",
     ),
+    "elements that integers mark": (
+        ruled(
+            lambda x, mask: jnp.where(mask, jnp.sin(x), 0.0),
+            lambda x, mask, g: (g * jnp.cos(x), None),
+        ),
+        (normal(4), np.array([True, False, True, True])),
+        "extra-term",
+        "should be zero and are not, where args[1] == False",
+    ),
+    "taken for another's": (
+        ruled(lambda x, y: x * y, lambda x, y, g: (g * y, g * y)),
+        (X, X + 1),
+        "exchanged",
+        "the gradient of args[1] is the one expected of args[0]",
+    ),
+    "times i": (
+        ruled(lambda z: z**2, lambda z, g: (2j * z * g,)),
+        ((X + 1j * X[::-1]).astype(np.complex64),),
+        "scale",
+        "1j times the expected gradient",
+    ),
+    "a factor of each output": (
+        ruled(lambda x: jnp.sum(x**2, 1), lambda x, g: (x * (g * jnp.array([2, 3, 5]))[:, None],)),
+        (SQUARE,),
+        "scale",
+        "one factor for each element of the output (1, 1.5, 2.5)",
+    ),
+    "twice some outputs": (
+        ruled(lambda x: jnp.sum(x, 1), lambda x, g: ((x * 0 + 1) * g.at[0].multiply(2)[:, None],)),
+        (SQUARE,),
+        "scale",
+        "2 times the expected value in the gradient of args[0], for each element of the output",
+    ),
+    "counts": (
+        ruled(
+            lambda x: jnp.stack([jnp.mean(x[:2]), jnp.mean(x[2:])]),
+            lambda x, g: (g[jnp.array([0, 0, 1, 1, 1])],),
+        ),
+        (X,),
+        "sum-for-mean",
+        "whole numbers, as of a sum where a mean is expected",
+    ),
+    "averaged over an axis": (
+        ruled(jnp.sin, lambda x, g: (jnp.mean(g, 1, keepdims=True) * jnp.cos(x[:, :1] + 0 * x),)),
+        (np.repeat(normal(3, 1), 3, axis=1),),
+        "mean-for-sum",
+        "the mean over axis 1 of the cotangent",
+    ),
+    "another mask": (
+        ruled(
+            lambda x: jnp.where(jnp.array([True, True, False, False, True]), jnp.sin(x), 0.0),
+            lambda x, g: (g * jnp.cos(x) * jnp.array([1, 0, 1, 0, 1]),),
+        ),
+        (X,),
+        "elements",
+        "1 entries of the Jacobian of args[0] are zero and should not be, 1 are not zero",
+    ),
+    "zero for large arguments": (
+        ruled(jnp.arcsinh, lambda x, g: (jnp.where(abs(x) < 30, g / jnp.sqrt(1 + x**2), 0.0),)),
+        (X,),
+        "zero-region",
+        "is zero where |args[0]| >= 3",
+    ),
+    "zero outside of an interval": (
+        ruled(jnp.arctan, lambda x, g: (jnp.where((x > -3) & (x < 0.5), g / (1 + x**2), 0.0),)),
+        (X,),
+        "zero-region",
+        "is zero where args[0] <= -3 or args[0] >= 0.5",
+    ),
+    "for a large norm": (
+        ruled(
+            lambda x: jnp.sqrt(1 + x @ x),
+            lambda x, g: (jnp.where(x @ x < 25, 1, 1 + x[::-1] * x) * g * x / jnp.sqrt(1 + x @ x),),
+        ),
+        (X,),
+        "region",
+        "where ‖args[0]‖ >= ",
+    ),
 }
 
 
@@ -171,3 +249,20 @@ def test_cause(name):
     assert report.verdict == "fail"
     assert said in report.diagnosis
     assert report.cause == cause
+
+
+def test_a_tangent_rule_that_is_not_linear():
+    @jax.custom_jvp
+    def sine(x):
+        return jnp.sin(x)
+
+    sine.defjvp(lambda primals, tangents: (jnp.sin(*primals), abs(*tangents) * jnp.cos(*primals)))
+    report = gradcheck(sine, (X,), raise_exception=False)
+    assert report.cause == "nonlinear"
+    assert "is the tangent rule linear in the tangents?" in report.diagnosis
+
+
+def test_how_far_off_a_term_is():
+    rule = ruled(lambda x: jax.nn.softmax(x * x), lambda x, g: (2 * x * g * jax.nn.softmax(x * x),))
+    report = gradcheck(rule, (X,), order=1, raise_exception=False)
+    assert report.cause == "dropped-term"

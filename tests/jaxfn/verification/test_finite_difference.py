@@ -57,3 +57,16 @@ def test_edge_of_the_domain_leaves_one_side():
     low, high = found.interval()
     assert low[0] <= 1 <= high[0]
     assert high[0] - low[0] < 1e-4
+
+
+def test_kink_that_rises_alike_on_both_sides():
+    found = along(abs, 0.0)
+    assert found.kinked()[0]
+    assert [end[0] for end in found.interval()] == pytest.approx([-1, 1], abs=1e-3)
+
+
+def test_values_in_steps_are_not_exact_where_second_differences_vanish():
+    step = 3e-12
+    for x in np.linspace(0.6, 0.8, 100):
+        low, high = along(lambda v: step * np.round(np.arctanh(v) / step), x).interval()
+        assert low[0] - 1e-6 <= 1 / (1 - x**2) <= high[0] + 1e-6

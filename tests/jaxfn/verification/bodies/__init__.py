@@ -18,20 +18,26 @@ from tests.jaxfn.verification.bodies import (
     kinks_correct,
     linear_algebra_wrong,
     losses_wrong,
+    machinery_wrong,
     normalisation_wrong,
     numerics_correct,
+    patterns_wrong,
     precision_correct,
     precision_wrong,
     programs_correct,
     programs_wrong,
     rare_wrong,
     regions_wrong,
+    rounding_correct,
     second_order_wrong,
+    sequences_correct,
     sequences_wrong,
     solvers_correct,
     structures_correct,
+    tempting_correct,
     transformations_wrong,
     trees_wrong,
+    unvisited_wrong,
 )
 from tests.jaxfn.verification.bodies.case import CAUSES, Case
 
@@ -44,7 +50,9 @@ _WRONG = (
     indexing_wrong,
     linear_algebra_wrong,
     losses_wrong,
+    machinery_wrong,
     normalisation_wrong,
+    patterns_wrong,
     precision_wrong,
     programs_wrong,
     rare_wrong,
@@ -53,6 +61,7 @@ _WRONG = (
     sequences_wrong,
     transformations_wrong,
     trees_wrong,
+    unvisited_wrong,
 )
 _CORRECT = (
     algebra_correct,
@@ -62,8 +71,11 @@ _CORRECT = (
     numerics_correct,
     precision_correct,
     programs_correct,
+    rounding_correct,
+    sequences_correct,
     solvers_correct,
     structures_correct,
+    tempting_correct,
 )
 
 WRONG = tuple(case for module in _WRONG for case in module.body.cases)
