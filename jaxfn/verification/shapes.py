@@ -25,6 +25,7 @@ SHAPES = (
 LARGEST = 50_000
 RESIZINGS = 2
 FAR_OFF = 1e8
+DEARER = 10  # times the elements are too many when all axes grow at once
 DEAR = 1.0  # seconds of compilation
 
 Sizes = dict[int, int]  # other sizes in place of those of axes
@@ -52,9 +53,12 @@ def sizes_to_try(arguments: Arguments, factorises: bool) -> list[Sizes]:
         size: 2 * size + 1 if size < 16 else size + 1
         for size in filter(None, dict.fromkeys(leading + others))
     }
+    elements = [sum(np.prod([s.get(n, n) for n in a]) for a in shapes) for s in ({}, larger)]
+    odd = {n: n + 1 + n % 2 for n in larger}
+    together = odd if elements[1] > DEARER * elements[0] else larger
     ones = [{size: 1} for size in larger if size > 1 and size in leading]
     each = [{old: new} for old, new in larger.items()]
-    found = [larger, *ones[:1], *each, *ones[1:]] if len(each) > 1 else each + ones
+    found = [together, *ones[:1], *each, *ones[1:]] if len(each) > 1 else each + ones
     if not factorises:
         return found
     return [sizes for sizes in found if all(_same_order(shape[-2:], sizes) for shape in tall)]
