@@ -23,6 +23,7 @@ TWO_DEVICES = (
     "shardings over more devices, and inside of an argument",
 )
 REPEATABLE = ("the same gradients each time, traced anew or not", "rare or slow changes of state")
+_CALLBACKS = {"pure_callback", "io_callback"}
 
 
 def check_transformations(
@@ -42,7 +43,9 @@ def check_transformations(
     chosen = [] if already_failed else variants(points)
     results, skipped = _run(points, chosen)
     sharded = Sharded()
-    if not already_failed and shows is TWO_DEVICES:
+    if not already_failed and shows is TWO_DEVICES and _CALLBACKS & subject.rule.value.primitives:
+        skipped.append("shard_map was not run: 64 bits are off in the threads of its callbacks")
+    elif not already_failed and shows is TWO_DEVICES:
         several = layouts(points)
         sharded = run_sharded(points, several)
         chosen, results = [*chosen, *several], results | sharded.results
@@ -151,12 +154,7 @@ def _starts(points: Points) -> np.ndarray:
 
 
 def _autodiff_is_right(subject: Subject, points: Points, layout: Variant) -> bool:
-    """Whether under `shard_map` autodiff gives what it gives in a plain loop.
-
-    It does not where JAX loses sight of what varies between the devices (`pure_callback`).
-    """
-    if "pure_callback" in subject.rule.value.primitives:
-        return False
+    """Whether under `shard_map` autodiff gives what it gives in a plain loop."""
     seen = None if subject.reference is None else rows_of(points, subject.reference, layout)
     if subject.reference is None or seen is None:
         return False
