@@ -80,9 +80,14 @@ def snippets() -> list[str]:
 
 
 @pytest.mark.parametrize("snippet", snippets(), ids=lambda s: s.strip().splitlines()[-1][:40])
-def test_the_snippets_of_the_readme_run(snippet, tmp_path, monkeypatch):
+def test_the_snippets_of_the_readme_run(snippet, tmp_path, monkeypatch, capsys):
+    """A snippet asserts, or prints what its comments say."""
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+    printed = capsys.readouterr().out
+    assert printed or "\nassert " in snippet
+    for said in re.findall(r"# prints (.*)", snippet):
+        assert said in printed
 
 
 def test_the_commands_of_the_readme_exist():

@@ -24,7 +24,7 @@ from jaxfn.verification.parts import in_a_region, rounded, some, some_elements
 from jaxfn.verification.probes import GIVEN, NEAR
 from jaxfn.verification.regions import region
 from jaxfn.verification.row_factors import averaged, of_each_element, of_each_output
-from jaxfn.verification.seen import Cause, Jacobians, Seen, close
+from jaxfn.verification.seen import Cause, Jacobians, Seen, close, relative_error
 from jaxfn.verification.subject import Subject
 
 
@@ -64,11 +64,9 @@ def _facts(seen: Seen) -> str:
     if not expected[both].any():
         return f"{share}, where zero is expected"
     error = (rule - expected)[both]
-    relative = np.linalg.norm(error) / np.linalg.norm(expected[both])
-    extra = _extra(seen)
     sides = "too large" if (error > 0).all() else "too small" if (error < 0).all() else ""
-    size = f"by {relative:.2g} of their size"
-    return f"{share}, {size}" + (f", all {sides}" if sides else "") + extra
+    size = f"by {relative_error(rule[both], expected[both]):.2g} of their size"
+    return f"{share}, {size}" + (f", all {sides}" if sides else "") + _extra(seen)
 
 
 def _extra(seen: Seen) -> str:

@@ -8,7 +8,7 @@ from jaxfn.verification.named_by_integers import of_integers
 from jaxfn.verification.places import listed
 from jaxfn.verification.probes import EXTREME, FAR
 from jaxfn.verification.regions import of_points, region
-from jaxfn.verification.seen import Cause, Seen
+from jaxfn.verification.seen import Cause, Seen, relative_error
 
 
 def rounded(seen: Seen) -> Cause | None:
@@ -46,8 +46,7 @@ def _by(seen: Seen) -> str:
     expected = seen.reference[both]
     if not expected.any():
         return ""
-    size = np.linalg.norm(seen.rule[both] - expected) / np.linalg.norm(expected)
-    return f", by {size:.2g} of its size"
+    return f", by {relative_error(seen.rule[both], expected):.2g} of its size"
 
 
 def some(seen: Seen) -> Cause | None:

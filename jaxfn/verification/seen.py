@@ -94,3 +94,8 @@ def close(a: np.ndarray, b: np.ndarray, rtol: float = 1e-5) -> bool:
     """Whether two arrays are the same, and not zero."""
     scale = np.abs(b).max(initial=0)
     return scale > 0 and bool(np.abs(a - b).max() <= rtol * scale)
+
+
+def relative_error(rule: np.ndarray, expected: np.ndarray) -> float:
+    """The norm of the error beside that of what is expected, which is not zero."""
+    return float(np.linalg.norm(rule - expected) / np.linalg.norm(expected))

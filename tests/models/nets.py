@@ -71,6 +71,17 @@ def train(model: nnx.Module, rules: Rules, *, rate: float, steps: int = 60) -> T
     return Training(losses, gradients)
 
 
+def assert_only_the_rule_trains(by_rule: Training, by_autodiff: Training) -> None:
+    """From the same loss: by the rule every parameter gets a gradient and the loss falls, by
+    autodiff none does and it stays."""
+    assert min(by_rule.greatest().values()) > 0
+    assert set(by_autodiff.greatest().values()) == {0.0}
+    learned, stuck = by_rule.losses, by_autodiff.losses
+    assert learned[0] == pytest.approx(stuck[0], rel=1e-9)
+    assert np.mean(learned[-10:]) < 0.2 * learned[0]
+    assert min(stuck) == max(stuck)
+
+
 def assert_slices_agree(
     model: nnx.Module, whole: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,13 @@ from flax import nnx
 import jaxfn
 import models
 from models.spiking import leaky_integrate_and_fire
-from tests.models.nets import Training, assert_slices_agree, images, train
+from tests.models.nets import (
+    Training,
+    assert_only_the_rule_trains,
+    assert_slices_agree,
+    images,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,18 +93,9 @@ def test_its_rules(model):
     assert sum(rule.count for rule in rules if rule.name == "_heaviside") == 3
 
 
-def test_without_the_rule_every_gradient_is_zero(by_rule, by_autodiff):
-    with_rule, without = by_rule.greatest(), by_autodiff.greatest()
-    assert len(with_rule) == 6
-    assert min(with_rule.values()) > 0
-    assert set(without.values()) == {0.0}
-
-
-def test_it_learns_by_the_rule_and_not_by_autodiff(by_rule, by_autodiff):
-    learned, stuck = by_rule.losses, by_autodiff.losses
-    assert learned[0] == pytest.approx(stuck[0], rel=1e-9)
-    assert np.mean(learned[-10:]) < 0.2 * learned[0]
-    assert min(stuck) == max(stuck)
+def test_it_learns_by_the_rule_alone(by_rule, by_autodiff):
+    assert len(by_rule.greatest()) == 6
+    assert_only_the_rule_trains(by_rule, by_autodiff)
 
 
 def test_slices_of_a_batch_agree(wide_model, by_rule, monkeypatch):
