@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jaxfn.verification.probes import EXTREME, GIVEN, NEAR, Probe
+from jaxfn.verification.rounding import CANCELS, SAFETY, ULPS, change, samples_of
 from jaxfn.verification.subject import Subject, columns_of, run_rows
 
 BASIS = 64
-ROUNDING_SAMPLES = 8
-ROUNDING_SAFETY = 30.0
 SINGLE = 1.2e-7
-CANCELS = 1e3
 SCALES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
 
 
@@ -197,11 +195,11 @@ def rounding(subject: Subject, found: Comparison, items: np.ndarray, bad: np.nda
     terms that cancel anywhere near the given point, of gradients of the usual size elsewhere.
     """
     assert found.reference is not None
-    little = _nearby(subject, found, items, 4 * subject.eps)
+    little = _nearby(subject, found, items, ULPS * subject.eps)
     more = _nearby(subject, found, items, 256 * subject.eps)
     base = found.reference[items]
-    spread, wider = (_spread(base, samples[1]) for samples in (little, more))
-    own = _spread(found.rule[items], little[0])
+    spread, wider = (change(samples[1], base).max(axis=0) for samples in (little, more))
+    own = change(little[0], found.rule[items]).max(axis=0)
     size = _size(found, base)
     jumps = (wider < 4 * spread) & (spread > 1e-7 * size) | ~np.isfinite(base)
     near = np.concatenate([little[1], more[1], base[None]])
@@ -209,7 +207,7 @@ def rounding(subject: Subject, found: Comparison, items: np.ndarray, bad: np.nda
     found.unstable[items] = jumps & bad
     found.low[items] = np.where(jumps, np.fmin.reduce(near), base)
     found.high[items] = np.where(jumps, np.fmax.reduce(near), base)
-    moved = ROUNDING_SAFETY * np.maximum(spread, np.minimum(own, wider))
+    moved = SAFETY * np.maximum(spread, np.minimum(own, wider))
     single = wider * min(subject.native_eps, SINGLE) / (64 * subject.eps)
     if found.probes[found.which[items[0]]].kind not in (GIVEN, NEAR):
         sizes = np.where(np.isfinite(found.reference), np.abs(found.reference), 0.0)
@@ -217,7 +215,7 @@ def rounding(subject: Subject, found: Comparison, items: np.ndarray, bad: np.nda
             single, 8 * SINGLE * typical_size(found, sizes.max(axis=1, initial=0.0))
         )
     # where rule and reference are rounding alone, of terms that cancel, the rule moves most
-    alone = np.minimum(ROUNDING_SAFETY * own, CANCELS * of_the_value(subject, found, items))
+    alone = np.minimum(SAFETY * own, CANCELS * of_the_value(subject, found, items))
     return np.where(jumps, 0.0, np.maximum(moved, single)) + alone
 
 
@@ -228,17 +226,12 @@ def _size(found: Comparison, base: np.ndarray) -> float:
     return float(max(np.abs(g[np.isfinite(g)]).max(initial=0) for g in (base, given)))
 
 
-def _spread(base: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    change = np.abs(samples - base)
-    return np.where(np.isfinite(change), change, 0.0).max(axis=0)
-
-
 def _nearby(
     subject: Subject, found: Comparison, items: np.ndarray, by: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of rule and reference at points that differ by a few ulps."""
     assert subject.reference is not None
-    count = 2 if subject.large else ROUNDING_SAMPLES
+    count = samples_of(subject)
     probe = found.probes[found.which[items[0]]]
     step = np.where(probe.x == 0, typical_sizes(subject), np.abs(probe.x))
     noise = subject.rng.uniform(-1.0, 1.0, (count, len(probe.x)))
@@ -270,7 +263,7 @@ def precision_gap(subject: Subject, found: Comparison, items: np.ndarray) -> np.
     rows = (x, integers, found.cotangents[items])
     low = run_rows(subject.native_reference.pull, *rows)[1]
     gap = np.abs(low - found.reference[items]) * (2.3e-16 / subject.native_eps)
-    return ROUNDING_SAFETY * np.where(np.isfinite(gap), gap, 0.0)
+    return SAFETY * np.where(np.isfinite(gap), gap, 0.0)
 
 
 def of_the_value(subject: Subject, found: Comparison, items: np.ndarray) -> np.ndarray:

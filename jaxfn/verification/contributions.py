@@ -6,6 +6,8 @@ from jaxfn.verification.named_by_integers import of_integers
 from jaxfn.verification.places import listed
 from jaxfn.verification.seen import Cause, Seen
 
+MANY = 0.25  # of the wrong entries: fewer that should be zero do not explain the others
+
 
 def entries(seen: Seen) -> Cause | None:
     """Each entry is right, or zero, or should be zero."""
@@ -40,6 +42,32 @@ def entries(seen: Seen) -> Cause | None:
         )
         return Cause("extra-term", text + of_integers(seen, 0, np.flatnonzero(extra.any(axis=0))))
     return None
+
+
+def misplaced(seen: Seen) -> Cause | None:
+    """Entries that should be zero and are not, beside others that are wrong."""
+    if seen.matrices is None or seen.leaf.is_complex:
+        return None
+    rule, expected = seen.matrices
+    scale = np.abs(expected).max(initial=0)
+    wrong = np.abs(rule - expected) > 1e-5 * scale
+    missing = wrong & (np.abs(rule) <= 1e-9 * scale)
+    extra = wrong & (np.abs(expected) <= 1e-9 * scale)
+    if extra.sum() < MANY * wrong.sum() or not extra.any() or (extra == wrong).all():
+        return None
+    counts = f"{extra.sum()} entries of its Jacobian should be zero and are not"
+    others = f"{(wrong & ~missing & ~extra).sum()} others are wrong"
+    if missing.any():
+        text = (
+            f"the gradient of {seen.leaf.path} comes from other places than it should: {counts}, "
+            f"{missing.sum()} are zero and should not be, {others}: another offset, axis or order"
+        )
+        return Cause("elements", text)
+    text = (
+        f"the gradient of {seen.leaf.path} has contributions that do not belong there: {counts}, "
+        f"{others}: a mask is missing, or a sum or mean goes too far"
+    )
+    return Cause("extra-term", text)
 
 
 def _which(seen: Seen, missing: np.ndarray, used: np.ndarray) -> str:

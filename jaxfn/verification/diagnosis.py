@@ -4,7 +4,7 @@ Patterns are tried from the most to the least specific, each on the gradients of
 reference for all cotangents at all probes.
 """
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,16 +16,22 @@ from jaxfn.verification.arrangements import (
     permuted,
     rearranged,
 )
-from jaxfn.verification.contributions import entries
+from jaxfn.verification.complex_factors import complex_factor, conjugate
+from jaxfn.verification.contributions import entries, misplaced
 from jaxfn.verification.coordinates import Leaf
 from jaxfn.verification.factors import in_common, of_an_argument, of_the_point
 from jaxfn.verification.judge import Judgement
+from jaxfn.verification.means import mean_or_sum
 from jaxfn.verification.parts import in_a_region, rounded, some, some_elements
-from jaxfn.verification.probes import GIVEN, NEAR
+from jaxfn.verification.probes import GIVEN, NEAR, SPECIAL
 from jaxfn.verification.regions import region
 from jaxfn.verification.row_factors import averaged, of_each_element, of_each_output
 from jaxfn.verification.seen import Cause, Jacobians, Seen, close, relative_error
+from jaxfn.verification.steps import in_steps
 from jaxfn.verification.subject import Subject
+from jaxfn.verification.terms import along_an_array, in_another_basis, independent, of_another_axis
+
+UNNAMED = "a term of the gradient of"  # so begins what is said where no pattern fits
 
 
 def diagnose(subject: Subject, found: Comparison, wrong: list[Judgement]) -> Cause:
@@ -50,7 +56,7 @@ def diagnose(subject: Subject, found: Comparison, wrong: list[Judgement]) -> Cau
                 return cause
     named = ", ".join(leaf.path for leaf in bad) or "the gradient"
     facts = [_facts(Seen(subject, found, leaf, places["near"], jacobians)) for leaf in bad[:2]]
-    text = f"a term of the gradient of {named} is missing or wrong"
+    text = f"{UNNAMED} {named} is missing or wrong"
     return Cause("dropped-term", "; ".join([text, *filter(None, facts)]))
 
 
@@ -125,11 +131,25 @@ def _lost(seen: Seen) -> Cause | None:
     if not lost.any():
         return None
     item = seen.items[int(np.argmax(lost.any(axis=1)))]
-    where = region(seen.subject, seen.found, seen.leaf)
+    assert seen.found.reference is not None
+    everywhere = ~np.isfinite(seen.found.rule) & np.isfinite(seen.found.reference)
+    where = region(seen.subject, seen.found, seen.leaf, everywhere)
     what = "nan" if np.isnan(seen.rule[lost]).any() else "infinite"
     place = f"where {where}" if where else f"at {seen.found.probes[seen.found.which[item]].name}"
     text = f"the gradient of {seen.leaf.path} is {what} {place}; the expected one is finite there"
+    others = seen.bad & ~lost
+    if others.any() and not seen.rule[others].any():
+        text += ", and zero elsewhere, where the expected one is not"
     return Cause("nan", text)
+
+
+def _mostly_lost(seen: Seen) -> Cause | None:
+    """Nan at most of the points where anything is wrong, huge and tiny ones left out."""
+    kinds = {GIVEN, NEAR, SPECIAL}
+    near = [i for i in seen.items if seen.found.probes[seen.found.which[i]].kind in kinds]
+    here = replace(seen, items=np.array(near, int))
+    lost = (~np.isfinite(here.rule) & np.isfinite(here.reference)).any(axis=1)
+    return _lost(here) if lost.sum() > 0.5 * here.bad.any(axis=1).sum() else None
 
 
 def _lowered(seen: Seen) -> Cause | None:
@@ -171,9 +191,9 @@ def _everywhere(seen: Seen) -> Cause | None:
     factor = float((rule * reference).sum() / power)
     if abs(factor - 1) < 1e-6:
         return None
-    conjugate = _conjugate(seen)
-    if conjugate is not None:
-        return conjugate
+    cause = conjugate(seen)
+    if cause is not None:
+        return cause
     largest = np.abs(reference).max(axis=1, keepdims=True)
     gap = np.abs(rule - factor * reference)
     if (gap > (1e-5 * abs(factor) + 1e-2 * abs(factor - 1)) * largest).any():
@@ -183,89 +203,7 @@ def _everywhere(seen: Seen) -> Cause | None:
     if abs(factor + 1) < 1e-6:
         return Cause("sign", f"wrong sign: -1 times the expected gradient of {seen.leaf.path}")
     text = f"{factor:.6g} times the expected value everywhere in the gradient of {seen.leaf.path}"
-    return _mean_or_sum(seen, factor, text) or Cause("scale", f"{text} (scale)")
-
-
-def _mean_or_sum(seen: Seen, factor: float, text: str) -> Cause | None:
-    """The axis whose size the factor is, or its inverse; a factor of two has likelier causes."""
-    elementwise = seen.leaf.size == seen.subject.rule.size
-    for size, what in _sizes(seen):
-        if size < 2 or (size == 2 and elementwise):
-            continue
-        for name, times, words in (
-            ("mean-for-sum", factor * size, "a mean where a sum is expected"),
-            ("sum-for-mean", factor / size, "a sum where a mean is expected"),
-        ):
-            if abs(times - 1) < 1e-6:
-                if size == 2:
-                    return Cause("scale", f"{text} (scale; so would {words} over {what} be)")
-                ratio = f"1/{size}" if name == "mean-for-sum" else f"{size}"
-                return Cause(name, f"{text}: {words} over {what} (factor {ratio})")
-    return None
-
-
-def _sizes(seen: Seen) -> Iterator[tuple[int, str]]:
-    """Numbers over which a mean might have been taken: axes and products of axes."""
-    inside, outside = seen.leaf.size, seen.subject.rule.size
-    if outside and inside % outside == 0:
-        yield inside // outside, "the window of each output"
-    if inside and outside % inside == 0:
-        yield outside // inside, f"the outputs that share an element of {seen.leaf.path}"
-    shapes = [(leaf.path, leaf.shape) for leaf in seen.subject.arguments.leaves]
-    shapes += [("the output", tuple(o.shape)) for o in seen.subject.rule.outputs]
-    for name, shape in shapes:
-        for axis, size in enumerate(shape):
-            yield size, f"axis {axis} of {name}"
-    for name, shape in shapes:
-        for axis in range(1, len(shape)):
-            yield int(np.prod(shape[: axis + 1])), f"the first {axis + 1} axes of {name}"
-            yield int(np.prod(shape[axis - 1 :])), f"the last axes of {name}"
-
-
-def _conjugate(seen: Seen) -> Cause | None:
-    if not seen.leaf.is_complex:
-        return None
-    n = seen.leaf.count
-    real = _real_cotangents(seen)
-    rule, reference = seen.rule[real], seen.reference[real]
-    other = np.concatenate([reference[:, :n], -reference[:, n:]], axis=1)
-    for sign, word in ((1, "the conjugate"), (-1, "minus the conjugate")):
-        if close(rule, sign * other) and not close(rule, sign * reference):
-            return Cause("conjugate", f"{word} of the expected gradient of {seen.leaf.path}")
-    if close(seen.rule, np.concatenate([seen.reference[:, :n], -seen.reference[:, n:]], axis=1)):
-        text = f"the conjugate of the expected gradient of {seen.leaf.path}, for every cotangent"
-        return Cause("conjugate", text)
-    return None
-
-
-def _complex_factor(seen: Seen) -> Cause | None:
-    """A factor that is not real, of the expected gradient or of its conjugate."""
-    if not seen.leaf.is_complex:
-        return None
-    n, real = seen.leaf.count, _real_cotangents(seen)
-    rule, expected = (g[real, :n] - 1j * g[real, n:] for g in (seen.rule, seen.reference))
-    for other, words, cause in (
-        (expected, "the expected", "scale"),
-        (expected.conj(), "the conjugate of the expected", "conjugate"),
-    ):
-        power = float((np.abs(other) ** 2).sum())
-        factor = complex((rule * other.conj()).sum() / power) if power else 0.0
-        if abs(factor.imag) > 1e-6 and close(rule, factor * other):
-            number = f"{factor.imag:.4g}j" if abs(factor.real) < 1e-9 else f"{factor:.4g}"
-            text = f"{number} times {words} gradient of {seen.leaf.path}"
-            return Cause(cause, f"{text}: real and imaginary parts are mixed up")
-    return None
-
-
-def _real_cotangents(seen: Seen) -> np.ndarray:
-    """The items whose cotangent has no imaginary part: a factor that is conjugated shows there."""
-    imaginary: list[bool] = []
-    for out in seen.subject.rule.outputs:
-        count = int(np.prod(out.shape, dtype=int))
-        is_complex = np.issubdtype(out.dtype, np.complexfloating)
-        imaginary += [False] * count + [True] * (count if is_complex else 0)
-    gammas = seen.found.cotangents[seen.items]
-    return np.flatnonzero(~gammas[:, np.array(imaginary, bool)].any(axis=1))
+    return mean_or_sum(seen, factor, text) or Cause("scale", f"{text} (scale)")
 
 
 PATTERNS = (
@@ -273,7 +211,7 @@ PATTERNS = (
     (_not_finite, "all"),
     (_surrogate, "near"),
     (_everywhere, "near"),
-    (_complex_factor, "near"),
+    (complex_factor, "near"),
     (of_the_point, "near"),
     (of_an_argument, "near"),
     (_everywhere, "given"),
@@ -285,13 +223,20 @@ PATTERNS = (
     (of_outputs, "given"),
     (permuted, "given"),
     (rounded, "all"),
+    (in_steps, "all"),
     (in_a_region, "all"),
     (entries, "given"),
     (averaged, "given"),
     (of_each_output, "given"),
     (of_each_element, "given"),
     (in_common, "near"),
+    (of_another_axis, "given"),
+    (along_an_array, "near"),
+    (_mostly_lost, "all"),
     (some, "all"),
     (some_elements, "given"),
+    (in_another_basis, "near"),
     (_lost, "all"),
+    (misplaced, "given"),
+    (independent, "given"),
 )

@@ -54,7 +54,7 @@ def check_differences(subject: Subject, found: Comparison, decided: bool) -> Che
                 along_one.append((int(item), values))
             if outcome == "wrong":
                 failures.append((int(item), values))
-    confirmed = _confirmed(subject, found, failures[:8])
+    confirmed = _confirmed(subject, found, failures[:8], decided)
     if subject.slopeless:
         return Check("differences", SKIPPED, *SHOWS, detail=f"skipped because {STOPPED}")
     known = [e for e in errors if np.isfinite(e)]
@@ -160,9 +160,13 @@ def _hidden(subject: Subject, found: Comparison, moved: slice, vector: np.ndarra
 
 
 def _confirmed(
-    subject: Subject, found: Comparison, failures: list[tuple[int, Values]]
+    subject: Subject, found: Comparison, failures: list[tuple[int, Values]], decided: bool
 ) -> tuple[int, Values] | None:
-    """A disagreement counts if two finer ladders of steps show it too."""
+    """A disagreement counts if two finer ladders of steps show it too.
+
+    Where the rule agrees with autodiff, or all its elements have been judged, it has to
+    show beside the point as well.
+    """
     for item, values in failures:
         d = values.direction
         again = evaluate(
@@ -177,7 +181,7 @@ def _confirmed(
             return None
         if (
             found.reference is None
-            or found.bad[item].any()
+            or (found.bad[item].any() and not decided)
             or _wrong_nearby(subject, found, item, d)
         ):
             return item, values
@@ -197,7 +201,7 @@ def _same_forward(subject: Subject, found: Comparison, item: int, values: Values
 
 
 def _wrong_nearby(subject: Subject, found: Comparison, item: int, d: Direction) -> bool:
-    """Whether the rule, which agrees with autodiff, is off beside the point as well.
+    """Whether the rule is off beside the point as well.
 
     Where ties are broken (the middle one of three equal elements that are sorted), a derivative
     may be right that lies between no one-sided ones; beside such a point nothing is tied.

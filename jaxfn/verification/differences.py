@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from jaxfn.verification.finite_difference import STEPS, Slopes, slopes
-from jaxfn.verification.probes import Probe, within
+from jaxfn.verification.probes import Probe, accepted, within
+from jaxfn.verification.programs import precision
 from jaxfn.verification.subject import Subject, run_rows
 
 LOOP_MARGIN = 1e-4  # an iteration stopped early is this far from what an implicit rule assumes
@@ -105,7 +106,7 @@ def evaluate(subject: Subject, directions: Sequence[Direction]) -> list[Values]:
             np.concatenate([np.repeat(part[None], len(ladder), axis=0) for part in parts])
             for parts in zip(*(d.probe.integers for d in group), strict=True)
         )
-        values = _inside(subject, x, _run(subject, group, x, integers))
+        values = _inside(subject, group, x, _run(subject, group, x, integers))
         program = subject.rule.pull if group[0].cotangent is not None else subject.values.value
         eps = max(program.eps, 2.3e-16 if subject.wide else subject.native_eps)
         for d, block in zip(group, np.split(values, len(group)), strict=True):
@@ -122,9 +123,34 @@ def _run(subject: Subject, group: Sequence[Direction], x: np.ndarray, integers: 
     return np.concatenate(run_rows(subject.rule.pull, x, integers, repeated), axis=1)
 
 
-def _inside(subject: Subject, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _inside(
+    subject: Subject, group: Sequence[Direction], x: np.ndarray, values: np.ndarray
+) -> np.ndarray:
     """The values, nan where the point is outside the stated domain."""
-    if subject.domain is None or callable(subject.domain):
+    if subject.domain is None:
         return values
-    outside = [(within(subject.arguments, row, subject.domain) != row).any() for row in x]
-    return np.where(np.array(outside)[:, None], np.nan, values)
+    if callable(subject.domain):
+        outside = np.concatenate([_refused(subject, d) for d in group])
+    else:
+        moved = [within(subject.arguments, row, subject.domain) for row in x]
+        outside = (np.stack(moved) != x).any(axis=1)
+    return np.where(outside[:, None], np.nan, values)
+
+
+def _refused(subject: Subject, direction: Direction) -> np.ndarray:
+    """Which points of the ladder a function says to be outside: none of a side whose ends are in.
+
+    It is asked in the precision in which the values are computed: the shortest steps are nothing
+    in float32.
+    """
+
+    def outside(step: float) -> bool:
+        probe = replace(direction.probe, x=direction.probe.x + step * direction.vector)
+        return not accepted(subject.arguments, probe, subject.domain)
+
+    refused = [False]
+    with precision(subject.wide):
+        for side in (STEPS, -STEPS):
+            leaves = outside(side[0]) or outside(side[-1])
+            refused += [leaves and outside(step) for step in side]
+    return np.array(refused)

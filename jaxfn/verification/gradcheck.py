@@ -36,6 +36,7 @@ from jaxfn.verification.setup import (
 from jaxfn.verification.shapes import check_shapes
 from jaxfn.verification.subject import Subject
 from jaxfn.verification.transformations import check_transformations
+from jaxfn.verification.unvisited import with_unvisited
 
 BLAME = (
     "types",
@@ -91,8 +92,9 @@ def gradcheck(
         seed: of all random choices.
         raise_exception: whether to raise when the rule fails.
         domain: where `fun` is meant to be called: a tuple with None or a pair `(low, high)`, each
-            a number or None, for each argument, or a function of the arguments that says whether
-            it accepts them. By default a point is left out if the value there is not finite.
+            a number or None, for each argument, both ends included, or a function of the arguments
+            that says whether it accepts them. By default a point is left out if the value there is
+            not finite.
         mutate: whether to plant faults in the rule and count how many are caught.
 
     Returns:
@@ -186,7 +188,7 @@ def _layers(subject: Subject, out: Any, order: int) -> tuple[Check, ...]:
     agreement = check_agreement(subject, found)
     if agreement.verdict == PASS:
         agreement = check_sweep(subject, agreement)
-    checks.append(agreement)
+    checks.append(with_unvisited(agreement, subject))
     checks.append(check_differences(subject, found, agreement.verdict == PASS))
     checks.extend(check_transformations(subject, found, FAIL in {c.verdict for c in checks}))
     right = FAIL not in {check.verdict for check in checks}

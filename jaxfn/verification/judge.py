@@ -66,7 +66,8 @@ def _look_farther(
     """Longer steps where those in proportion to a tiny element drown in the values' rounding.
 
     They are as long as the given array is large. What they confirm counts, not what they refute:
-    they may reach beyond the part of the domain in which the point lies.
+    they may reach beyond the part of the domain in which the point lies. A kink that they see is
+    one that rounding made of tiny elements: `|x| - 1` ties them all at -1.
     """
     typical = typical_sizes(subject)
     longer: dict[int, Direction] = {}
@@ -79,7 +80,7 @@ def _look_farther(
                 longer[k] = Direction(probe, vector, one.element)
     for k, values in zip(longer, evaluate(subject, list(longer.values())), strict=True):
         again = _judge_element(subject, found, judged[k].item, values)
-        if again.outcome == RIGHT:
+        if again.outcome in (RIGHT, KINK):
             judged[k] = again
 
 

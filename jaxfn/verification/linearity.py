@@ -5,11 +5,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxfn.verification.agreement import CANCELS, ROUNDING_SAFETY, Comparison, typical_size
+from jaxfn.verification.agreement import Comparison, typical_size
 from jaxfn.verification.differences import LOOP_MARGIN, steps_of
 from jaxfn.verification.elements import element_of
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
 from jaxfn.verification.reproduce import pullback
+from jaxfn.verification.rounding import CANCELS, shaken
 from jaxfn.verification.subject import Subject, run_rows
 
 SHOWS = (
@@ -43,10 +44,9 @@ def check_linearity(subject: Subject, found: Comparison) -> Check:
         least = ulps / steps_of(subject, probe) + usual
         text, bad = _fault(subject, pulled, factors, least)
         if text and not pulled[0].any():
-            noise = 1 + 4 * subject.eps * subject.rng.choice([-1.0, 1.0], rows.shape)
-            moved = np.abs(run_rows(subject.rule.pull, rows * noise, integers, gammas)[1] - pulled)
-            moved = ROUNDING_SAFETY * np.nan_to_num(moved[1:4]).max(axis=0)
-            text, bad = _fault(subject, pulled, factors, least + np.minimum(moved, CANCELS * least))
+            jitter = _jitter(subject, rows[1:4], integers, gammas[1:4])
+            allowed = least + np.minimum(jitter, CANCELS * least)
+            text, bad = _fault(subject, pulled, factors, allowed)
         if text:
             coordinate, seen, expected = bad
             worst = element_of(subject.arguments, coordinate, seen, expected, probe.name)
@@ -56,6 +56,16 @@ def check_linearity(subject: Subject, found: Comparison) -> Check:
             return Check("linearity", FAIL, *SHOWS, None, worst, text, text, "nonlinear")
     # of one cotangent, where the tolerance is relative to two of the same size
     return Check("linearity", PASS, *SHOWS, 2 * _relative(subject), detail=structure)
+
+
+def _jitter(subject: Subject, x: np.ndarray, integers: Any, gammas: np.ndarray) -> np.ndarray:
+    """How far rounding moves the gradients of two cotangents and of their sum, by element."""
+    integers = tuple(part[: len(x)] for part in integers)
+
+    def pull(x: np.ndarray, gammas: np.ndarray) -> np.ndarray:
+        return run_rows(subject.rule.pull, x, integers, gammas)[1]
+
+    return shaken(subject, pull, x, gammas).max(axis=0)
 
 
 def _relative(subject: Subject) -> float:

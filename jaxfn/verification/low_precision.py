@@ -11,6 +11,7 @@ from jaxfn.verification.differences import steps_of
 from jaxfn.verification.elements import element_of
 from jaxfn.verification.probes import EXTREME, FAR, GIVEN, NEAR
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
+from jaxfn.verification.rounding import VANISHES
 from jaxfn.verification.seen import Cause
 from jaxfn.verification.subject import Subject, columns_of, run_rows
 
@@ -28,11 +29,13 @@ class Gradients:
 
     Each is compared with itself in float64: at kinks rule and plain operation may follow different
     conventions. `plain` is None where the plain operation has no gradient in that precision;
-    `least` are the slopes that an ulp of the value makes over the size of the arguments.
+    `least` are the slopes that an ulp of the value makes over the size of the arguments, `nothing`
+    those of which a gradient in float64 is rounding alone.
     """
 
     kind: str
     least: np.ndarray
+    nothing: np.ndarray
     rule: np.ndarray
     truth: np.ndarray
     plain: np.ndarray | None
@@ -76,9 +79,11 @@ def _evaluated(subject: Subject, found: Comparison, items: np.ndarray) -> dict[i
         if np.isfinite(primal[k]).all():
             kind, truth = found.probes[found.which[item]].kind, found.rule[item]
             plain_truth = truth if found.reference is None else found.reference[item]
-            ulps = subject.native_eps * np.linalg.norm(found.cotangents[item] * primal[k])
-            least = ulps / steps_of(subject, found.probes[found.which[item]])
-            seen[item] = Gradients(kind, least, rule[k], truth, plain[k], plain_truth)
+            slopes = np.linalg.norm(found.cotangents[item] * primal[k]) / steps_of(
+                subject, found.probes[found.which[item]]
+            )
+            least, nothing = subject.native_eps * slopes, VANISHES * subject.eps * slopes
+            seen[item] = Gradients(kind, least, nothing, rule[k], truth, plain[k], plain_truth)
     return seen
 
 
@@ -137,7 +142,8 @@ def _inaccurate(
             error, allowed, size = _errors(subject, one, leaf, typical)
         if error.size == 0 or not np.isfinite(error).all() or not np.isfinite(allowed):
             continue
-        if np.abs(one.truth[leaf.part]).max() < VANISHING * typical[leaf.start]:
+        nothing = max(VANISHING * typical[leaf.start], one.nothing[leaf.part].max())
+        if np.abs(one.truth[leaf.part]).max() < nothing:
             continue  # terms that cancel do so exactly in one order of summation, not in another
         if error.max() > allowed:
             usual = np.abs(one.plain[leaf.part] - one.plain_truth[leaf.part]).max()

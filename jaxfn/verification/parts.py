@@ -9,6 +9,7 @@ from jaxfn.verification.places import listed
 from jaxfn.verification.probes import EXTREME, FAR
 from jaxfn.verification.regions import of_points, region
 from jaxfn.verification.seen import Cause, Seen, relative_error
+from jaxfn.verification.terms import unmoved
 
 
 def rounded(seen: Seen) -> Cause | None:
@@ -95,6 +96,8 @@ def _some_points(seen: Seen, zero: bool) -> Cause | None:
         f"right at the given point, wrong at {len(bad)} of {len(usable)} others: the gradient of "
         f"{seen.leaf.path} " + (f"where {where}" if where else f"at {named}")
     )
+    if still := unmoved(seen):
+        text += f"; it does not change with {still}, as it should: a residual of another call?"
     return Cause("zero-region" if zero else "region", text)
 
 

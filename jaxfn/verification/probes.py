@@ -44,7 +44,7 @@ def probes(
     """
     found = [Probe("the given point", GIVEN, arguments.given, arguments.integers)]
     integers = _integer_probes(arguments, rng)
-    found.extend(p for p in integers if not callable(domain) or _accepted(arguments, p, domain))
+    found.extend(p for p in integers if not callable(domain) or accepted(arguments, p, domain))
     found.extend(at_points(arguments, rng, _moves(arguments, rng, loops), domain))
     return found
 
@@ -62,7 +62,7 @@ def at_points(
         with np.errstate(all="ignore"):
             moved = arguments.rounded(within(arguments, kept, domain))
         probe = Probe(name, kind, moved, arguments.integers)
-        if not callable(domain) or _accepted(arguments, probe, domain):
+        if not callable(domain) or accepted(arguments, probe, domain):
             yield probe
 
 
@@ -244,6 +244,7 @@ def within(arguments: Arguments, x: np.ndarray, domain: Any) -> np.ndarray:
     return x
 
 
-def _accepted(arguments: Arguments, probe: Probe, domain: Callable[..., Any]) -> bool:
+def accepted(arguments: Arguments, probe: Probe, domain: Callable[..., Any]) -> bool:
+    """Whether a `domain` that is a function of the arguments accepts the point."""
     arrays = [arguments.array(leaf, probe.x) for leaf in arguments.leaves]
     return bool(np.all(domain(*arguments.rebuild(arrays, probe.integers))))

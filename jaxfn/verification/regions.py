@@ -14,13 +14,15 @@ ENOUGH, CERTAIN = 0.7, 0.95  # so often wrong where a condition holds; above it 
 HOLE = 0.1  # of the values: the least that a condition with a hole leaves out
 
 
-def region(subject: Subject, found: Comparison, leaf: Leaf) -> str:
+def region(subject: Subject, found: Comparison, leaf: Leaf, marks: np.ndarray | None = None) -> str:
     """A condition on an argument that holds exactly where the gradient of `leaf` is wrong.
+
+    With `marks`, `[items, inputs]`, where these are set.
 
     Conditions on the element itself are tried first, then those on the elements of other leaves
     of the same shape. Empty if none fits, or if the gradient is wrong everywhere.
     """
-    bad = _of_probes(found, leaf, found.bad & ~found.unstable)
+    bad = _of_probes(found, leaf, found.bad & ~found.unstable if marks is None else marks)
     zero = ~_of_probes(found, leaf, found.rule != 0)
     used = np.array(
         [found.items_of(i).size > 0 and p.kind != EXTREME for i, p in enumerate(found.probes)]
@@ -64,6 +66,8 @@ def _conditions(
     yield "{} < 0", lambda v: v < 0
     yield "{} <= 0", lambda v: v <= 0
     yield "{} > 0", lambda v: v > 0
+    yield "{} is -inf", lambda v: v == -np.inf
+    yield "{} is not finite", lambda v: ~np.isfinite(v)
     yield "{} is a whole number", lambda v: (v == np.round(v)) & (np.abs(v) < 1e15)
     yield "{} >= 0", lambda v: v >= 0
     low, high = x[bad].min(), x[bad].max()

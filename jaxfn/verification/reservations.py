@@ -15,6 +15,7 @@ from jaxfn.verification.subject import Subject, run_rows
 
 RIGHT, WRONG, OPEN, KINK = "right", "wrong", "open", "kink"
 BESIDE = 4
+AROUND = 64
 SINGULAR = 1e10
 LADDERS = 1.0, 0.03, 1e-3  # of steps: those beyond the scale of the function mislead
 
@@ -126,7 +127,8 @@ def ties(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[J
     Each element may lie between its one-sided derivatives while their sum does not: a maximum
     that passes the whole cotangent to each of two equal arguments. Where the kinks of several rules
     meet, each with its own convention, not even a right gradient need lie between: this says
-    nothing where autodiff does not, nor where moving the inputs put rules onto each other's kinks.
+    nothing where autodiff does not, nor where moving the inputs put rules onto each other's kinks,
+    nor where gradients beside the point have slopes on both sides of the rule's.
     """
     assert found.reference is not None
     kinks = sorted({found.which[j.item] for j in judged if j.outcome == KINK})
@@ -143,7 +145,8 @@ def ties(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[J
         probe = int(kinks[k // (2 * len(LADDERS))])
         for item in found.items_of(probe):
             ladders = seen[k : k + len(LADDERS)]
-            if all(_outside(found, int(item), values) for values in ladders):
+            apart = all(_outside(found, int(item), values) for values in ladders)
+            if apart and not _among_those_beside(subject, found, int(item), ladders[0].direction):
                 element = next(j.element for j in judged if found.which[j.item] == probe)
                 low, high, _ = ladders[0].interval(found.cotangents[item])
                 out.append(Judgement(int(item), element, WRONG, low, high))
@@ -158,6 +161,27 @@ def _outside(found: Comparison, item: int, values: Values) -> bool:
     return not _between(found.rule[item], vector, low, high) and _between(
         found.reference[item], vector, low, high
     )
+
+
+def _among_those_beside(
+    subject: Subject, found: Comparison, item: int, direction: Direction
+) -> bool:
+    """Whether the rule's slope lies between those of autodiff's gradients around the point.
+
+    Where a function is not convex, a right element of Clarke's derivative need not lie between the
+    one-sided slopes, but it does between these. Samples of gradients are those of Burke, Lewis and
+    Overton (2005).
+    """
+    assert subject.reference is not None
+    probe, vector = direction.probe, direction.vector
+    away = 1e-3 * steps_of(subject, probe)
+    x = probe.x + away * subject.rng.uniform(-1, 1, (AROUND, away.size))
+    integers = tuple(np.repeat(part[None], AROUND, axis=0) for part in probe.integers)
+    gammas = np.repeat(found.cotangents[[item]], AROUND, axis=0)
+    with np.errstate(all="ignore"):
+        slopes = run_rows(subject.reference.pull, x, integers, gammas)[1] @ vector
+        low, high = np.fmin.reduce(slopes), np.fmax.reduce(slopes)
+    return _between(found.rule[item], vector, float(low), float(high))
 
 
 def _between(gradient: np.ndarray, direction: np.ndarray, low: float, high: float) -> bool:

@@ -1,19 +1,19 @@
 """The derivative of the rule itself, by reverse over reverse."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from jaxfn.verification.agreement import Comparison, differs, typical_sizes
+from jaxfn.verification.agreement import Comparison, differs
 from jaxfn.verification.coordinates import Leaf
-from jaxfn.verification.differences import LOOP_MARGIN, Direction, evaluate, steps_of
 from jaxfn.verification.elements import element_of, leaf_element
 from jaxfn.verification.probes import FAR, GIVEN, NEAR, SPECIAL, ZEROS, Probe
-from jaxfn.verification.programs import Engine
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check, Element
+from jaxfn.verification.rounding import shaken
 from jaxfn.verification.setup import line
 from jaxfn.verification.subject import Subject, columns_of, run_rows
+from jaxfn.verification.twice import Twice, by_differences, nothing
 
 SHOWS = (
     "the gradient of the gradient agrees, with respect to arguments and cotangent",
@@ -21,32 +21,12 @@ SHOWS = (
 )
 SAMPLES = 2
 CAUSE = "second-order"
+SMALL = 1e-6  # of the largest derivative: less is no error
 WRONG = "the gradient is right, its own derivative is not"
 LOST = (
     "the gradient and its derivative are right, but not the derivative of the value that the "
     "forward rule returns, as jax.grad of a function of jax.value_and_grad takes it"
 )
-
-
-@dataclass(frozen=True)
-class Twice:
-    """The derivatives of primal and gradient at some probes, `[items, inputs + outputs]`.
-
-    Those by the arguments stand before those by the cotangent. `rows` are points, integer
-    arguments, cotangents, and the weights of what is differentiated; `program` is the engines'
-    program that makes the derivatives from them.
-    """
-
-    subject: Subject
-    probes: list[Probe]
-    program: str
-    rows: tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray, np.ndarray]
-    rule: np.ndarray
-    reference: np.ndarray | None
-
-    def evaluated(self, engine: Engine, rows: tuple[Any, ...]) -> np.ndarray:
-        """The derivatives that an engine gives at other rows."""
-        return np.concatenate(run_rows(getattr(engine, self.program), *rows), axis=1)
 
 
 def check_second_order(subject: Subject, found: Comparison) -> Check:
@@ -106,7 +86,11 @@ def _points(subject: Subject, found: Comparison, doubtful: set[int]) -> list[Pro
     near = [p for i, p in enumerate(subject.probes) if i in usable and p.kind in (GIVEN, NEAR)]
     far = [p for i, p in enumerate(subject.probes) if i in usable and p.kind == FAR]
     most = 1 if subject.huge else 2 if subject.large else 6
-    zeros = [p for i, p in enumerate(subject.probes) if i in usable and p.name == ZEROS]
+    zeros = [
+        p
+        for i, p in enumerate(subject.probes)
+        if i in usable and p.name == ZEROS and np.isfinite(found.rule[found.items_of(i)]).all()
+    ]
     return near[:most] + far[: 0 if subject.huge else most] + zeros[: 0 if subject.large else 1]
 
 
@@ -121,7 +105,7 @@ def _decide(twice: Twice) -> Check:
         return Check("second order", PASS, *SHOWS, power)
     order = np.argsort(-suspects.any(axis=1).astype(int), kind="stable")[:6]
     for i in map(int, order):
-        seen = _by_differences(twice, i, suspects[i])
+        seen = by_differences(twice, i, suspects[i])
         if twice.probes[i].kind == SPECIAL:  # a convention at a kink, but nan is none
             lost = suspects[i] & ~np.isfinite(twice.rule[i]) & np.isfinite(reference[i])
             if lost.any() and not seen.jumps:
@@ -129,6 +113,7 @@ def _decide(twice: Twice) -> Check:
             continue
         stark = seen.outcome == "open" and twice.probes[i].kind == GIVEN
         stark &= bool(np.isfinite(reference[i, suspects[i]]).any()) and not seen.jumps
+        stark &= not seen.outside
         if (seen.outcome == "wrong" or stark) and suspects[i].any():
             expected = np.where(np.isfinite(reference[i]), reference[i], seen.slopes)
             return _failure(twice, i, suspects[i], expected, power)
@@ -138,8 +123,8 @@ def _decide(twice: Twice) -> Check:
 def _by_differences_alone(twice: Twice) -> Check:
     """The verdict where the reference has no second derivative."""
     near = [i for i, probe in enumerate(twice.probes) if probe.kind in (GIVEN, NEAR)][:4]
-    nothing = np.zeros(twice.rule.shape[1], bool)
-    found = {i: _by_differences(twice, i, nothing) for i in near}
+    none = np.zeros(twice.rule.shape[1], bool)
+    found = {i: by_differences(twice, i, none) for i in near}
     for i, seen in found.items():
         if seen.outcome == "wrong":
             return _failure(twice, i, seen.wrong, seen.slopes, None)
@@ -152,17 +137,38 @@ def _failure(
     twice: Twice, item: int, suspects: np.ndarray, expected: np.ndarray, power: float | None
 ) -> Check:
     worst = _worst(twice, item, suspects, expected)
-    if _primal_alone(twice):
+    alone = _without_the_primal(twice)
+    if twice.program == "pull_twice" and _decide(alone).verdict != FAIL:
         said = f"wrong at second order only: {LOST}"
         return Check("second order", FAIL, *SHOWS, power, worst, LOST, said, CAUSE)
-    said = f"wrong at second order only: {WRONG}; a residual may be cut off by stop_gradient"
+    said = f"wrong at second order only: {WRONG}{_how(alone, item)}"
     return Check("second order", FAIL, *SHOWS, power, worst, WRONG, said, CAUSE)
 
 
-def _primal_alone(twice: Twice) -> bool:
-    """Whether nothing is wrong any more when the derivative of the primal is left out."""
-    if twice.program != "pull_twice":
-        return False
+def _how(alone: Twice, item: int) -> str:
+    """By what the derivative of the gradient is wrong, and how, as far as one can tell."""
+    if alone.reference is None:
+        return "; a residual may be cut off by stop_gradient"
+    n, said = alone.subject.arguments.size, []
+    for name, part in (("the arguments", slice(0, n)), ("the cotangent", slice(n, None))):
+        rule, expected = alone.rule[item, part], alone.reference[item, part]
+        seen = np.isfinite(rule) & np.isfinite(expected)
+        size = np.abs(expected[seen]).max(initial=0.0)
+        if (gap := np.abs(rule - expected)[seen].max(initial=0.0)) <= SMALL * size:
+            continue
+        factor = float(rule[seen] @ expected[seen] / (expected[seen] @ expected[seen] or 1.0))
+        if not rule[seen].any():
+            how = "it is zero, as where a residual is cut off by stop_gradient"
+        elif np.abs(rule - factor * expected)[seen].max() <= SMALL * size:
+            how = f"it is {factor:.6g} times the expected one"
+        else:
+            how = f"it is off by {gap / (size or 1.0):.2g} of its size"
+        said.append(f"with respect to {name} {how}")
+    return "".join(f"; {text}" for text in said)
+
+
+def _without_the_primal(twice: Twice) -> Twice:
+    """The derivatives of the gradient alone."""
     *rows, weights = twice.rows
     weights = weights.copy()
     weights[:, : twice.subject.rule.size] = 0.0
@@ -171,7 +177,7 @@ def _primal_alone(twice: Twice) -> bool:
     if twice.reference is not None and twice.subject.reference is not None:
         reference = alone.evaluated(twice.subject.reference, alone.rows)
         alone = replace(alone, reference=reference)
-    return _decide(alone).verdict != FAIL
+    return alone
 
 
 def _power(reference: np.ndarray, tolerance: np.ndarray, suspects: np.ndarray) -> float | None:
@@ -194,106 +200,30 @@ def _tolerance(twice: Twice, reference: np.ndarray) -> np.ndarray:
         near = np.array([probe.kind in (GIVEN, NEAR) for probe in twice.probes])
         if near.any():  # what is nothing beside the usual size is the rounding of larger terms
             tolerance[~near] += 1e-6 * np.median(scale[near], axis=0)
-            tolerance[near, : subject.arguments.size] += _cancelling(twice, near)
+            tolerance[near, : subject.arguments.size] += nothing(twice, near)
         bad = differs(twice.rule, reference, tolerance).any(axis=1)
         if bad.any():
-            x, integers, *others = twice.rows
+            x, integers, gammas, weights = twice.rows
             part = tuple(p[bad] for p in integers)
-            spread = np.zeros_like(reference[bad])
-            for _ in range(2):
-                noise = subject.rng.choice([-1.0, 1.0], x[bad].shape)
-                moved = (x[bad] * (1 + 4 * subject.eps * noise), part, *(o[bad] for o in others))
-                for engine, base in ((subject.rule, twice.rule), (subject.reference, reference)):
-                    spread = np.fmax(spread, np.abs(twice.evaluated(engine, moved) - base[bad]))
-            tolerance[bad] += 30 * np.where(np.isfinite(spread), spread, 0)
+            jitters = [
+                shaken(
+                    subject,
+                    lambda x, gammas, engine=engine: twice.evaluated(
+                        engine, (x, part, gammas, weights[bad])
+                    ),
+                    x[bad],
+                    gammas[bad],
+                )
+                for engine in (subject.rule, subject.reference)
+            ]
+            tolerance[bad] += np.maximum(*jitters)
     return tolerance
-
-
-def _cancelling(twice: Twice, near: np.ndarray) -> np.ndarray:
-    """The second derivatives that rounding of the values makes, where terms cancel."""
-    subject = twice.subject
-    x, integers, gammas, weights = twice.rows
-    values = run_rows(subject.rule.value, x[near], tuple(p[near] for p in integers))[0]
-    size = np.linalg.norm(np.nan_to_num(values * gammas[near]), axis=1)
-    size *= np.linalg.norm(weights[near, subject.rule.size :], axis=1)
-    return 1e4 * subject.eps * size[:, None] / typical_sizes(subject) ** 2
 
 
 def _parts(subject: Subject) -> list[slice]:
     """The arguments' leaves, and the cotangent behind them."""
     n = subject.arguments.size
     return [*(leaf.part for leaf in subject.arguments.leaves), slice(n, None)]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What differences say of some derivatives of one item.
-
-    `wrong` marks those that they refute, `slopes` are the differences themselves; `jumps` says
-    that the gradient does: at a kink it has no derivative.
-    """
-
-    outcome: str
-    wrong: np.ndarray
-    slopes: np.ndarray
-    jumps: bool = False
-
-
-def _by_differences(twice: Twice, item: int, suspects: np.ndarray) -> Seen:
-    """Whether differences of the rule's own gradient confirm its derivative."""
-    subject, probe = twice.subject, twice.probes[item]
-    n = subject.arguments.size
-    gamma, weight = twice.rows[2][item], twice.rows[3][item]
-    elements = np.flatnonzero(suspects[:n])
-    wrong, slopes = np.zeros(suspects.shape, bool), np.full(suspects.shape, np.nan)
-    if suspects.any() and elements.size == 0:
-        outcome = _by_duality(twice, item) if subject.linear else "open"
-        return Seen(outcome, suspects, slopes)
-    elements = elements if elements.size else np.arange(n)
-    chosen = subject.rng.choice(elements, min(4, elements.size), replace=False)
-    rule = twice.rule[item]
-    steps = steps_of(subject, probe)
-    directions = [Direction(probe, steps * np.eye(1, n, e)[0], int(e), gamma) for e in chosen]
-    outcomes, jumps = [], False
-    for e, values in zip(chosen, evaluate(subject, directions), strict=True):
-        with np.errstate(all="ignore"):
-            rise = np.abs((values.plus - values.minus) @ weight)
-            jumps |= bool(rise[-1] > 1e-2 * rise.max())
-            low, high, kinked = values.interval(weight)
-            slope = rule[e] * steps[e]
-            other = np.nan if twice.reference is None else twice.reference[item, e] * steps[e]
-            size = np.abs(rule[:n] * steps).max()
-            margin = 10 * subject.relative_floor * abs(slope) + 10 * subject.absolute_floor * size
-            margin += LOOP_MARGIN * size if subject.iterates else 0.0
-            outcomes.append(_outcome(slope, other, low - margin, high + margin, kinked))
-            wrong[e], slopes[e] = outcomes[-1] == "wrong", (low + high) / 2 / steps[e]
-    outcome = "wrong" if "wrong" in outcomes else "open" if "open" in outcomes else "right"
-    return Seen(outcome, wrong, slopes, jumps)
-
-
-def _by_duality(twice: Twice, item: int) -> str:
-    """Whether the derivative by the cotangent is the rule itself: `⟨Ju, g⟩ = ⟨u, r(x, g)⟩`."""
-    subject = twice.subject
-    x, integers, _, weights = twice.rows
-    n, m = subject.arguments.size, subject.rule.size
-    other = subject.rng.standard_normal((1, m))
-    row = (x[[item]], tuple(p[[item]] for p in integers), other)
-    pulled = run_rows(subject.rule.pull, *row)[1][0]
-    u, forward = weights[item, m:], twice.rule[item, n:]
-    size = np.abs(pulled) @ np.abs(u) + np.abs(forward) @ np.abs(other[0])
-    gap = abs(float(pulled @ u - forward @ other[0]))
-    return "right" if gap <= 10 * subject.relative_floor * size else "wrong"
-
-
-def _outcome(slope: float, other: float, low: float, high: float, kinked: bool) -> str:
-    if not np.isfinite([low, high]).all():
-        return "open"
-    if not low <= slope <= high:
-        return "wrong"
-    if kinked:  # any derivative between the one-sided ones is right
-        return "right"
-    excludes = not low <= other <= high if np.isfinite(other) else high - low < 0.1 * abs(slope)
-    return "right" if excludes else "open"
 
 
 def _worst(twice: Twice, item: int, suspects: np.ndarray, expected: np.ndarray) -> Element:

@@ -1,5 +1,7 @@
-"""The rule at other sizes: batches of one, and sizes that no block length divides."""
+"""The rule at other sizes: batches of one, sizes that no block length divides, other squares."""
 
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,14 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxfn.verification import diagnosis
 from jaxfn.verification.agreement import Comparison, compare, power_of
 from jaxfn.verification.coordinates import Arguments, is_inexact, is_integer
 from jaxfn.verification.elements import element_of
+from jaxfn.verification.jaxprs import equations
 from jaxfn.verification.judge import WRONG, Judgement, judge
 from jaxfn.verification.probes import GIVEN, NEAR, Probe, is_permutation
 from jaxfn.verification.programs import precision
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
 from jaxfn.verification.setup import make_engine
+from jaxfn.verification.sizes import Axes, Resizing, Shape, groups
 from jaxfn.verification.structures import structure_of
 from jaxfn.verification.subject import Subject
 
@@ -23,17 +28,14 @@ SHAPES = (
     "sizes that were not tried",
 )
 LARGEST = 50_000
-RESIZINGS = 2
-FAR_OFF = 1e8
-DEARER = 10  # times the elements are too many when all axes grow at once
-DEAR = 1.0  # seconds of compilation
-
-Sizes = dict[int, int]  # other sizes in place of those of axes
+FAR_OFF = 1e4
+DEAR, CHEAP = 1.0, 0.4  # seconds of compilation
+UNROLLED = 2, 20  # times and more equations: a loop over an axis that is written out
 
 
 @dataclass(frozen=True)
 class Resized:
-    """The comparison at one other size."""
+    """The comparison at other sizes."""
 
     text: str
     subject: Subject
@@ -41,66 +43,111 @@ class Resized:
     wrong: list[Judgement]
 
 
-def sizes_to_try(arguments: Arguments, factorises: bool) -> list[Sizes]:
-    """Other sizes in place of those among the arguments' axes: first of all axes at once."""
-    shapes = [np.shape(v) for v in arguments.values if is_inexact(v) or is_integer(v)]
-    if any(structure_of(arguments.array(leaf, arguments.given)) for leaf in arguments.leaves):
-        return []
-    leading = [shape[0] for shape in shapes if shape]
-    tall = [shape for shape in shapes if len(shape) > 1 and shape[-2] != shape[-1]]
-    others = [size for shape in shapes for size in shape[1:]]
-    larger = {
-        size: 2 * size + 1 if size < 16 else size + 1
-        for size in filter(None, dict.fromkeys(leading + others))
-    }
-    elements = [sum(np.prod([s.get(n, n) for n in a]) for a in shapes) for s in ({}, larger)]
-    odd = {n: n + 1 + n % 2 for n in larger}
-    together = odd if elements[1] > DEARER * elements[0] else larger
-    ones = [{size: 1} for size in larger if size > 1 and size in leading]
-    each = [{old: new} for old, new in larger.items()]
-    found = [together, *ones[:1], *each, *ones[1:]] if len(each) > 1 else each + ones
-    if not factorises:
-        return found
-    return [sizes for sizes in found if all(_same_order(shape[-2:], sizes) for shape in tall)]
-
-
-def _same_order(shape: tuple[int, ...], sizes: Sizes) -> bool:
-    """Whether a matrix with more rows than columns keeps them: rules may rest on full rank."""
-    rows, columns = (sizes.get(size, size) for size in shape)
-    return (rows > columns) == (shape[0] > shape[1]) and rows != columns
-
-
-def resized_subjects(subject: Subject, given: Comparison) -> list[Resized]:
-    """Rule and reference at a few other sizes that both accept.
+def resized_subjects(subject: Subject, given: Comparison) -> Iterator[Resized]:
+    """Rule and reference at a few other sizes that both accept, until they differ.
 
     Values of another magnitude than those at the given sizes stand for infinite ones.
     """
-    out = []
     if subject.reference is None or subject.arguments.size > LARGEST or subject.loops:
-        return out
-    for sizes in sizes_to_try(subject.arguments, subject.factorises):
-        if len(out) == (1 if subject.rule.pull.compile_seconds > DEAR else RESIZINGS):
+        return
+    arguments = subject.arguments
+    if any(structure_of(arguments.array(leaf, arguments.given)) for leaf in arguments.leaves):
+        return
+    accepts = _acceptance(subject)
+    largest = FAR_OFF * np.abs(given.values[0]).max(initial=1)
+    seconds = subject.rule.pull.compile_seconds
+    count = 1 if seconds > DEAR else 2 if seconds > CHEAP else 3
+    for candidates in groups(_axes(subject), accepts)[:count]:
+        for sizes in filter(accepts, candidates):
+            other = _resized(subject, sizes)
+            if other is None:
+                continue
+            found = compare(other, own_values=False)  # a program less to compile
+            if np.abs(found.values[0]).max(initial=0) > largest:
+                continue
+            wrong = [j for j in judge(other, found) if j.outcome == WRONG]
+            yield Resized(sizes.text, other, found, wrong)
             break
-        other = _resized(subject, sizes)
-        if other is None:
-            continue
-        found = compare(other, own_values=False)  # a program less to compile
-        if np.abs(found.values[0]).max(initial=0) > FAR_OFF * np.abs(given.values[0]).max(
-            initial=1
-        ):
-            continue
-        wrong = [j for j in judge(other, found) if j.outcome == WRONG]
-        listed = ", ".join(f"axes of size {old} given size {new}" for old, new in sizes.items())
-        out.append(Resized(listed, other, found, wrong))
-    return out
 
 
-def _resized(subject: Subject, sizes: Sizes) -> Subject | None:
+def _axes(subject: Subject) -> Axes:
+    arguments = subject.arguments
+    arrays = _arrays(arguments)
+    return Axes(
+        tuple(np.shape(arguments.values[i]) for i in arrays),
+        tuple(arguments.paths[i] for i in arrays),
+        frozenset(k for k, i in enumerate(arrays) if is_integer(arguments.values[i])),
+    )
+
+
+def _arrays(arguments: Arguments) -> list[int]:
+    """The positions of the arguments that have axes."""
+    return [i for i, v in enumerate(arguments.values) if is_inexact(v) or is_integer(v)]
+
+
+def _at(given: Arguments, sizes: Resizing, rng: np.random.Generator) -> Arguments:
+    values = list(given.values)
+    for i, shape in zip(_arrays(given), sizes.shapes, strict=True):
+        values[i] = _resize(given, values[i], shape, rng)
+    return Arguments(jax.tree.unflatten(given.tree, values))
+
+
+def _acceptance(subject: Subject) -> Callable[[Resizing], bool]:
+    """Whether the function takes these sizes, and they keep what rules may rest on.
+
+    A matrix that is factorised and has more rows than columns keeps them, or becomes square: its
+    rank stays full. What the function raises says that it does not take the sizes.
+    """
+    least = _equations(subject, subject.arguments)
+    given = _axes(subject).shapes
+
+    @functools.cache
+    def accepts(sizes: Resizing) -> bool:
+        if sizes.elements > LARGEST or sizes.shapes == given:
+            return False
+        pairs = zip(given, sizes.shapes, strict=True)
+        if subject.factorises and not all(_keeps_rank(*pair) for pair in pairs):
+            return False
+        count = _equations(subject, _at(subject.arguments, sizes, np.random.default_rng(0)))
+        if count is None or least is None:
+            return False
+        return count <= UNROLLED[0] * least + UNROLLED[1]
+
+    return accepts
+
+
+def _keeps_rank(given: Shape, new: Shape) -> bool:
+    if len(given) < 2:
+        return True
+    before, after = given[-2] - given[-1], new[-2] - new[-1]
+    return after == 0 or before * after > 0
+
+
+def _equations(subject: Subject, arguments: Arguments) -> int | None:
+    """The length of the reference's program; None for arguments that are not accepted."""
     assert subject.reference is not None
-    values = [_resize(subject, v, sizes) for v in subject.arguments.values]
-    arguments = Arguments(jax.tree.unflatten(subject.arguments.tree, values))
-    if arguments.size > LARGEST or not _accepted(subject, arguments):
-        return None
+    fun, domain = subject.reference.fun, subject.domain
+    given, integers = arguments.concrete(arguments.given, False), arguments.integers
+
+    def call() -> Any:
+        arrays = arguments.differentiable(jnp.asarray(arguments.given), subject.wide)
+        args = arguments.rebuild(arrays, [jnp.asarray(p) for p in arguments.integers])
+        return jax.tree.leaves(fun(*args))
+
+    with precision(subject.wide):
+        try:
+            if callable(domain) and not np.all(
+                np.asarray(domain(*arguments.rebuild(given, integers)))
+            ):
+                return None
+            return sum(1 for _ in equations(jax.make_jaxpr(call)().jaxpr))
+        except Exception:  # any error of the user's function means the same: not these sizes
+            return None
+
+
+def _resized(subject: Subject, sizes: Resizing) -> Subject | None:
+    assert subject.reference is not None
+    arguments = _at(subject.arguments, sizes, subject.rng)
     reference, _ = make_engine(subject.reference.fun, arguments, subject.wide)
     rule, _ = make_engine(subject.rule.fun, arguments, subject.wide)
     if rule is None or reference is None or rule.size != reference.size:
@@ -120,7 +167,7 @@ def _resized(subject: Subject, sizes: Sizes) -> Subject | None:
     near = arguments.given * (1 + 0.2 * subject.rng.uniform(-1, 1, arguments.size))
     other.probes = [
         Probe(
-            f"arguments of other sizes ({', '.join(f'{a} → {b}' for a, b in sizes.items())})",
+            f"arguments of other sizes ({sizes.short})",
             kind,
             arguments.rounded(x),
             arguments.integers,
@@ -130,57 +177,41 @@ def _resized(subject: Subject, sizes: Sizes) -> Subject | None:
     return other
 
 
-def _accepted(subject: Subject, arguments: Arguments) -> bool:
-    """Whether the reference takes these sizes; what it raises says that it does not."""
-    assert subject.reference is not None
-    fun = subject.reference.fun
-    with precision(subject.wide):
-        try:
-            jax.eval_shape(
-                lambda: jax.tree.leaves(
-                    fun(
-                        *arguments.rebuild(
-                            arguments.differentiable(jnp.asarray(arguments.given), subject.wide),
-                            [jnp.asarray(p) for p in arguments.integers],
-                        )
-                    )
-                )
-            )
-        except Exception:  # any error of the user's function means the same: not this size
-            return False
-    return True
-
-
-def _resize(subject: Subject, value: Any, sizes: Sizes) -> Any:
-    if not (is_inexact(value) or is_integer(value)) or not set(np.shape(value)) & set(sizes):
+def _resize(given: Arguments, value: Any, shape: Shape, rng: np.random.Generator) -> Any:
+    if not (is_inexact(value) or is_integer(value)) or np.shape(value) == shape:
         return value
     array = np.asarray(value)
-    if is_integer(value) and is_permutation(subject.arguments, array):
-        shape = [sizes.get(size) or size for size in array.shape]
-        return jnp.asarray(subject.rng.permutation(int(np.prod(shape))).reshape(shape), array.dtype)
+    if is_integer(value) and is_permutation(given, array):
+        return jnp.asarray(rng.permutation(int(np.prod(shape))).reshape(shape), array.dtype)
     for axis, size in enumerate(array.shape):
-        if size in sizes:
-            array = np.take(array, np.arange(sizes[size]) % size, axis=axis)
+        if shape[axis] != size:
+            array = np.take(array, np.arange(shape[axis]) % size, axis=axis)
     if is_inexact(value):
-        noise = subject.rng.uniform(0.8, 1.2, array.shape)
-        array = (array * noise).astype(array.dtype)
+        array = (array * rng.uniform(0.8, 1.2, array.shape)).astype(array.dtype)
     return jnp.asarray(array)
 
 
 def check_shapes(subject: Subject, given: Comparison) -> Check:
     """The agreement at other sizes."""
-    found = resized_subjects(subject, given)
+    found = []
+    for one in resized_subjects(subject, given):
+        if one.wrong:
+            return _failure(one)
+        found.append(one)
     if not found:
         detail = "skipped because no other sizes are accepted, or none are tried"
         return Check("shapes", SKIPPED, *SHAPES, detail=detail)
-    for one in found:
-        if one.wrong:
-            first, gradients = one.wrong[0], one.found
-            assert gradients.reference is not None
-            pair = gradients.rule[first.item], gradients.reference[first.item]
-            worst = element_of(one.subject.arguments, first.element, *pair, one.text)
-            text = f"right at the given sizes, wrong at others: {one.text}"
-            return Check("shapes", FAIL, *SHAPES, None, worst, text, text, "elements")
     detail = "; ".join(one.text for one in found)
     powers = [power for one in found if (power := power_of(one.found)) is not None]
     return Check("shapes", PASS, *SHAPES, max(powers, default=None), detail=detail)
+
+
+def _failure(one: Resized) -> Check:
+    first, gradients = one.wrong[0], one.found
+    assert gradients.reference is not None
+    pair = gradients.rule[first.item], gradients.reference[first.item]
+    worst = element_of(one.subject.arguments, first.element, *pair, one.text)
+    text = f"right at the given sizes, wrong at others: {one.text}"
+    cause = diagnosis.diagnose(one.subject, one.found, one.wrong)
+    said = text if cause.text.startswith(diagnosis.UNNAMED) else f"{text}; there: {cause.text}"
+    return Check("shapes", FAIL, *SHAPES, None, worst, text, said, "elements")

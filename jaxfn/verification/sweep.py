@@ -26,6 +26,8 @@ def swept(subject: Subject) -> tuple[Subject | None, int]:
     if subject.reference is None or subject.iterates or subject.arguments.size > LARGEST:
         return None, 0
     points = _points(subject)
+    if not points:  # the domain accepts none of them
+        return None, 0
     x, integers = columns_of(points)
     values = run_rows(subject.rule.value, x, integers)[0]
     gammas = subject.cotangent_scale * subject.rng.choice([-1.0, 1.0], (len(x), subject.rule.size))

@@ -38,6 +38,28 @@ def _without(x, t, g):
     return g * jnp.cos(x / t), -jnp.sum(g * jnp.cos(x / t) * x) / t**2
 
 
+def _singular(x):
+    return jnp.linalg.svd(x, compute_uv=False)
+
+
+def _transposed(x, g):
+    u, _, v = jnp.linalg.svd(x)
+    return (u * g) @ v.T
+
+
+def _standard(x):
+    return (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+
+
+def _standard_all(x):
+    return (x - x.mean()) / x.std()
+
+
+def _through(scores, g):
+    p = jax.nn.softmax(scores)
+    return p * (g - jnp.sum(g * p))
+
+
 X, SQUARE = normal(5), normal(3, 3)
 
 CASES = {
@@ -229,6 +251,78 @@ CASES = {
         (X,),
         "zero-region",
         "is zero where args[0] <= -3 or args[0] >= 0.5",
+    ),
+    "a residual in eight bits": (
+        ruled(jnp.tanh, lambda x, g: (g * (1 - (jnp.round(127 * jnp.tanh(x)) / 127) ** 2),)),
+        (normal(6, 5),),
+        "low-precision",
+        "is rounded: along a line",
+    ),
+    "softmax over the other axis": (
+        ruled(lambda x: jax.nn.logsumexp(x, 1), lambda x, g: (g[:, None] * jax.nn.softmax(x, 0),)),
+        (normal(5, 5),),
+        "elements",
+        "is normalised along axis 0",
+    ),
+    "vectors transposed": (
+        ruled(_singular, lambda x, g: (_transposed(x, g),)),
+        (normal(4, 4),),
+        "transposed",
+        "the expected singular values and other singular vectors",
+    ),
+    "values not turned": (
+        ruled(lambda x: jnp.sum(_singular(x)), lambda x, g: (g * x,)),
+        (normal(4, 4),),
+        "scale",
+        "the expected singular vectors and other singular values",
+    ),
+    "no projection": (
+        ruled(
+            lambda x: x / jnp.linalg.norm(x, axis=1, keepdims=True),
+            lambda x, g: (g / jnp.linalg.norm(x, axis=1, keepdims=True),),
+        ),
+        (normal(3, 5),),
+        "dropped-term",
+        "is a multiple of args[0], another one for each row along axis 1",
+    ),
+    "a sum over too much": (
+        ruled(_standard, lambda x, g: (jax.vjp(_standard_all, x)[1](g)[0],)),
+        (normal(3, 4),),
+        "extra-term",
+        "contributions that do not belong there",
+    ),
+    "the other offset": (
+        ruled(
+            lambda x: x[1:] * x[:-1] ** 2,
+            lambda x, g: (jnp.zeros_like(x).at[1:].set(g * x[1:]).at[2:].add(g[:-1]),),
+        ),
+        (normal(7),),
+        "elements",
+        "comes from other places than it should",
+    ),
+    "an argument without effect": (
+        ruled(
+            lambda x, y: jnp.sum(jnp.sin(x + y)),
+            lambda x, y, g: (g * jnp.cos(x), g * jnp.cos(x + y)),
+        ),
+        (X, X[::-1] + 1),
+        "dropped-term",
+        "does not change with args[1], as it should",
+    ),
+    "conjugate and mean": (
+        ruled(lambda z: jnp.fft.fft(z), lambda z, g: (jnp.fft.ifft(g),)),
+        ((normal(6) + 1j * normal(6)[::-1]).astype(np.complex64),),
+        "scale",
+        "0.166667 times the conjugate of the expected gradient",
+    ),
+    "not a number at infinity": (
+        ruled(
+            lambda x, y: jax.nn.softmax(x + y),
+            lambda x, y, g: (_through(x + y, g), _through(x + y, g) * (1 + y - y)),
+        ),
+        (X, np.array([0, -np.inf, 0, 0, -np.inf], np.float32)),
+        "nan",
+        "is nan where args[1] is -inf",
     ),
     "for a large norm": (
         ruled(

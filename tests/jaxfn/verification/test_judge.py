@@ -107,3 +107,21 @@ def test_slopes_below_the_rounding_of_the_values():
 
     x = np.array([-12.0, 0.5, 3.0], np.float32)
     assert gradcheck(ruled(gelu, backward), (x,), order=1).verdict == "pass"
+
+
+@pytest.mark.parametrize("share", [1, 0, 2])
+def test_kinks_that_absorption_makes(share):
+    """Of tiny elements |p| - 1 is -1 for all: the first of them may have it all, but not twice."""
+
+    def fun(p):
+        return jnp.max(jnp.abs(p) - 1, axis=-1)
+
+    def backward(p, g):
+        q = jnp.abs(p) - 1
+        first = jnp.arange(p.shape[-1]) == jnp.argmax(q, -1)[:, None]
+        tiny = jnp.max(jnp.abs(p), -1, keepdims=True) < 1e-16
+        return (g[:, None] * jnp.sign(p) * first * jnp.where(tiny, share, 1),)
+
+    p = np.random.default_rng(0).standard_normal((12, 2)).astype(np.float32)
+    report = gradcheck(ruled(fun, backward), (p,), order=1, raise_exception=False)
+    assert report.verdict == ("fail" if share == 2 else "pass")

@@ -51,3 +51,19 @@ def test_matrices_that_are_singular_but_for_rounding(right):
     a = np.array([[2.0, 0.3], [-0.4, 1.5]], np.float32)
     report = gradcheck(ruled(lyapunov, backward), (a,), order=1, raise_exception=False)
     assert report.verdict == ("pass" if right else "fail")
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_ties_where_the_function_is_not_convex(right):
+    """Of |sort(x) - sort(y)| where elements are equal: both signs 0, or both 1."""
+
+    def backward(x, y, g):
+        i, j = jnp.argsort(x), jnp.argsort(y)
+        d = x[i] - y[j]
+        ahead, behind = (jnp.sign(d),) * 2 if right else (1 - 2 * (d < 0), 1 - 2 * (d <= 0))
+        return jnp.zeros_like(x).at[i].set(g * ahead), jnp.zeros_like(y).at[j].set(-g * behind)
+
+    cost = ruled(lambda x, y: jnp.sum(jnp.abs(jnp.sort(x) - jnp.sort(y))), backward)
+    x, y = np.array([0.3, 0, -1, 0], np.float32), np.array([0, -2, 0, 0], np.float32)
+    report = gradcheck(cost, (x, y), order=1, raise_exception=False)
+    assert report.verdict == ("pass" if right else "fail")

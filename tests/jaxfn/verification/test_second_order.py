@@ -54,3 +54,48 @@ def test_a_kink_of_the_gradient_has_no_second_derivative():
 
     z = np.array([0, 1 + 1j, -2j], np.complex64)
     assert gradcheck(ruled(jnp.abs, backward), (z,)).verdict == "pass"
+
+
+def test_where_the_gradient_is_not_finite_its_derivative_need_not_agree():
+    # at x = y = 0, where the check goes on its own, the gradient of x·log y is −∞ and nan
+    args = jnp.zeros(1), jnp.array([2.0])
+    assert gradcheck(jax.scipy.special.xlogy, args).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("backward", "said"),
+    [
+        (
+            lambda x, g: g * lax.stop_gradient(jnp.sin(x) + x * jnp.cos(x)),
+            "with respect to the arguments it is zero, as where a residual is cut off",
+        ),
+        (
+            lambda x, g: lax.stop_gradient(g) * (jnp.sin(x) + x * jnp.cos(x)),
+            "with respect to the cotangent it is zero",
+        ),
+        (
+            lambda x, g: g * jax.grad(_half_as_steep)(x),
+            "with respect to the arguments it is 0.5 times the expected one",
+        ),
+    ],
+)
+def test_a_failure_says_by_what_and_how(backward, said):
+    def elementwise(x, g):
+        return (jax.vmap(backward)(x, g),)
+
+    report = gradcheck(ruled(lambda x: x * jnp.sin(x), elementwise), (X,), raise_exception=False)
+    assert report.cause == "second-order"
+    assert said in report.diagnosis
+
+
+def _half_as_steep(x):
+    """x·sin x, whose second derivative is half of what it should be."""
+
+    @jax.custom_jvp
+    def slope(x):
+        return jnp.sin(x) + x * jnp.cos(x)
+
+    slope.defjvp(lambda x, t: (slope(*x), t[0] * (2 * jnp.cos(*x) - x[0] * jnp.sin(*x)) / 2))
+    integral = jax.custom_jvp(lambda x: x * jnp.sin(x))
+    integral.defjvp(lambda x, t: (integral(*x), t[0] * slope(*x)))
+    return integral(x)

@@ -15,7 +15,7 @@ def test_sizes_of_later_axes_are_tried():
 
     x = RNG.standard_normal((2, 3, 16)).astype(np.float32)
     report = gradcheck(ruled(jnp.square, backward), (x,), order=1, raise_exception=False)
-    assert "axes of size 16 given size 17" in report.diagnosis
+    assert "axes of size 16 given size 131" in report.diagnosis
 
 
 def test_permutations_stay_some():
@@ -40,3 +40,28 @@ def test_rounding_where_the_gradient_vanishes():
 
     x = RNG.standard_normal(4).astype(np.float32)
     assert gradcheck(ruled(softmax, backward), (x,), order=1).verdict == "pass"
+
+
+def test_a_square_matrix_is_tried_where_none_is_given():
+    def backward(x, g):
+        return (g * 2 * x * (2 if x.shape[0] == x.shape[1] else 1),)
+
+    x = RNG.standard_normal((3, 5)).astype(np.float32)
+    report = gradcheck(ruled(jnp.square, backward), (x,), order=1, raise_exception=False)
+    assert "axes of size 5 given size 3; there: 2 times the expected value" in report.diagnosis
+
+
+def test_loops_that_are_written_out_are_not_made_long():
+    def total(x):
+        return sum(jnp.sin(row) for row in x)
+
+    x = RNG.standard_normal((9, 2)).astype(np.float32)
+    detail = gradcheck(ruled(total, lambda x, g: (g * jnp.cos(x),)), (x,), order=1)
+    assert "131" not in detail.check("shapes").detail
+
+
+def test_a_domain_speaks_of_sizes_too():
+    rule = ruled(jnp.square, lambda x, g: (2 * g * x * (1 if len(x) == 5 else 3),))
+    x = RNG.standard_normal(5).astype(np.float32)
+    report = gradcheck(rule, (x,), order=1, domain=lambda x: len(x) == 5)
+    assert report.check("shapes").verdict == "skipped"

@@ -28,6 +28,12 @@ def softmax_at_a_low_temperature(x):
     return jax.nn.softmax(100 * x)
 
 
+@body.correct(3 * normal(3, 4), witness=differences(at=(0.01 * normal(3, 4),), step=1e-7))
+@rule(lambda x, g: (100 * _softmax_pullback(jax.nn.softmax(100 * x), g),))
+def softmax_that_has_all_but_decided(x):
+    return jax.nn.softmax(100 * x)
+
+
 def _causal_scores(q, k):
     below = jnp.tril(jnp.ones((q.shape[0], k.shape[0]), bool))
     return jnp.where(below, q @ k.T, -1e30)
@@ -111,6 +117,26 @@ def _cosine_backward(a, b, g):
 @rule(_cosine_backward)
 def cosine_of_parallel_vectors(a, b):
     return _cosine(a, b)
+
+
+def _centred(x, y):
+    a, b = x - x.mean(), y - y.mean()
+    return a, b, jnp.sqrt(jnp.sum(a * a)), jnp.sqrt(jnp.sum(b * b))
+
+
+def _correlation_backward(x, y, g):
+    a, b, size_a, size_b = _centred(x, y)
+    c = jnp.sum(a * b) / size_a / size_b
+    return g * (b / size_b - c * a / size_a) / size_a, g * (a / size_a - c * b / size_b) / size_b
+
+
+@body.correct(
+    array(1, 2), array(3, -1), witness=at_one(lambda x, y: (np.zeros_like(x), np.zeros_like(y)))
+)
+@rule(_correlation_backward)
+def correlation_of_two_points(x, y):
+    a, b, size_a, size_b = _centred(x, y)
+    return jnp.sum(a * b) / (size_a * size_b)
 
 
 @body.correct(array(-12, -3, 0, 1, 12), tolerance=1e-6)

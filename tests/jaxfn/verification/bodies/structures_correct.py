@@ -201,6 +201,40 @@ def ceiling(x):
     return jnp.ceil(x)
 
 
+# Sizes that are equal, or not, as the given ones are.
+
+
+def _last_state(x, w):
+    h = jnp.zeros(w.shape[0])
+    for row in x:  # written out: as many operations as rows
+        h = jnp.tanh(row + h @ w)
+    return h
+
+
+@body.correct(normal(9, 3), normal(3, 3, seed=1))
+@rule(lambda x, w, g: jax.vjp(_last_state, x, w)[1](g))
+def recurrence_written_out(x, w):
+    return _last_state(x, w)
+
+
+@body.correct(normal(6, 6))
+@rule(lambda a, g: (g * jnp.eye(len(a), dtype=a.dtype),))
+def trace_of_a_square(a):
+    return jnp.trace(a)
+
+
+@body.correct(normal(6, 3))
+@rule(lambda a, g: (2 * g * jnp.linalg.pinv(a).T,))
+def log_volume_of_columns(a):
+    return jnp.linalg.slogdet(a.T @ a)[1]
+
+
+@body.correct(normal(9, 9), np.arange(9) % 4)
+@rule(lambda x, i, g: (jnp.zeros_like(x).at[jnp.arange(len(i)), i].set(g), None))
+def one_element_of_each_row(x, i):
+    return x[jnp.arange(len(i)), i]
+
+
 # Complex numbers.
 
 

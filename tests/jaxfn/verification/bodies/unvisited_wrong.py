@@ -76,6 +76,31 @@ def linear_in_tiles_of_eight_rows_without_the_rest(x, w):
     return x @ w
 
 
+def _singular_backward(a, g):
+    u, _, vt = jnp.linalg.svd(a, full_matrices=False)
+    return ((u * g) @ (vt.T if a.shape[0] == a.shape[1] else vt),)
+
+
+@body.wrong("elements", normal(6, 4), witness=_at(normal(4, 4)))
+@rule(_singular_backward)
+def singular_values_transposed_for_a_square_matrix(a):
+    return jnp.linalg.svd(a, compute_uv=False)
+
+
+@body.wrong(
+    "elements", normal(5, 5), normal(5, 5, seed=1), witness=_at(normal(3, 5), normal(5, 5, seed=1))
+)
+@rule(lambda x, w, g: (g @ w.T / len(x), x.T @ g / len(x)))
+def product_divided_by_its_rows_for_its_columns(x, w):
+    return x @ w / x.shape[1]
+
+
+@body.wrong("elements", normal(20), witness=_at(normal(140)))
+@rule(lambda x, g: ((-2 * x * g * jnp.exp(-x * x)).at[128:].set(0),))
+def bell_curve_of_one_block_of_128(x):
+    return jnp.exp(-x * x)
+
+
 # Rarely visited points.
 
 

@@ -1,0 +1,41 @@
+"""Differences stay inside the stated domain."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification import gradcheck
+from tests.jaxfn.verification.test_gradcheck import ruled
+
+X = jnp.array([1.5, 1.5, 1.5])
+
+
+def _equal(x):
+    return bool((x == x[0]).all())
+
+
+def _square_of_equal_elements(x):
+    """Something else where they are not equal: of no interest to its author."""
+    return jnp.where((x == x[0]).all(), x**2, 5 * x)
+
+
+def test_a_function_of_the_arguments_bounds_the_steps():
+    # moving one element leaves the domain, and there the slope is another one
+    rule = ruled(_square_of_equal_elements, lambda x, g: (2 * x * g,))
+    assert gradcheck(rule, (X,), domain=_equal).verdict == "pass"
+    assert gradcheck(_square_of_equal_elements, (X,), domain=_equal).verdict == "pass"
+
+
+def test_autodiff_still_sees_a_wrong_rule_there():
+    rule = ruled(_square_of_equal_elements, lambda x, g: (4 * x * g,))
+    report = gradcheck(rule, (X,), domain=_equal, raise_exception=False)
+    assert "2 times the expected value" in report.diagnosis
+
+
+def test_a_side_that_stays_inside_is_used():
+    report = gradcheck(
+        ruled(lambda x: jnp.log(x) * x, lambda x, g: (g * jnp.log(x),)),
+        (np.array([1.0, 2.0, 0.1]),),
+        domain=lambda x: bool((x > 0).all()),
+        raise_exception=False,
+    )
+    assert report.verdict == "fail"
