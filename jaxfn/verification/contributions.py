@@ -4,8 +4,9 @@ import numpy as np
 
 from jaxfn.verification.named_by_integers import of_integers
 from jaxfn.verification.places import listed
-from jaxfn.verification.seen import Cause, Seen
+from jaxfn.verification.seen import Cause, Seen, close
 
+FARTHEST = 4  # places that a gradient is shifted by
 MANY = 0.25  # of the wrong entries: fewer that should be zero do not explain the others
 
 
@@ -32,8 +33,9 @@ def entries(seen: Seen) -> Cause | None:
     if ((missing | extra) == wrong).all() and missing.any() and extra.any():
         text = (
             f"{missing.sum()} entries of the Jacobian of {name} are zero and should not be, "
-            f"{extra.sum()} are not zero and should be: another mask, axis or order"
+            f"{extra.sum()} are not zero and should be: "
         )
+        text += _shift(seen) or "another mask, axis or order"
         return Cause("elements", text)
     if (extra == wrong).all() and used.any():
         text = (
@@ -60,14 +62,35 @@ def misplaced(seen: Seen) -> Cause | None:
     if missing.any():
         text = (
             f"the gradient of {seen.leaf.path} comes from other places than it should: {counts}, "
-            f"{missing.sum()} are zero and should not be, {others}: another offset, axis or order"
+            f"{missing.sum()} are zero and should not be, {others}: "
         )
+        text += _shift(seen) or "another offset, axis or order"
         return Cause("elements", text)
     text = (
         f"the gradient of {seen.leaf.path} has contributions that do not belong there: {counts}, "
         f"{others}: a mask is missing, or a sum or mean goes too far"
     )
     return Cause("extra-term", text)
+
+
+def _shift(seen: Seen) -> str:
+    """By how many places the Jacobian is shifted, apart from what the shift moves out of it."""
+    first, *others = seen.subject.rule.outputs
+    if others or np.issubdtype(first.dtype, np.complexfloating) or seen.matrices is None:
+        return ""
+    shape = (*first.shape, *seen.leaf.shape)
+    rule, expected = (matrix.reshape(shape) for matrix in seen.matrices)
+    for axis, size in enumerate(shape):
+        for shift in range(1, min(FARTHEST + 1, size)):
+            for by in (shift, -shift):
+                here = np.arange(max(by, 0), size + min(by, 0))
+                a, b = rule.take(here, axis), expected.take(here - by, axis)
+                if (b**2).sum() > 0.5 * (expected**2).sum() and close(a, b):
+                    where = f"axis {axis} of the output"
+                    if axis >= len(first.shape):
+                        where = f"axis {axis - len(first.shape)} of {seen.leaf.path}"
+                    return f"it is shifted by {by} along {where}"
+    return ""
 
 
 def _which(seen: Seen, missing: np.ndarray, used: np.ndarray) -> str:

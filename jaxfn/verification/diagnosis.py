@@ -25,6 +25,7 @@ from jaxfn.verification.means import mean_or_sum
 from jaxfn.verification.parts import in_a_region, rounded, some, some_elements
 from jaxfn.verification.probes import GIVEN, NEAR, SPECIAL
 from jaxfn.verification.regions import region
+from jaxfn.verification.residuals import of_another_point
 from jaxfn.verification.row_factors import averaged, of_each_element, of_each_output
 from jaxfn.verification.seen import Cause, Jacobians, Seen, close, relative_error
 from jaxfn.verification.steps import in_steps
@@ -149,7 +150,15 @@ def _mostly_lost(seen: Seen) -> Cause | None:
     near = [i for i in seen.items if seen.found.probes[seen.found.which[i]].kind in kinds]
     here = replace(seen, items=np.array(near, int))
     lost = (~np.isfinite(here.rule) & np.isfinite(here.reference)).any(axis=1)
-    return _lost(here) if lost.sum() > 0.5 * here.bad.any(axis=1).sum() else None
+    return _sometimes_lost(here) if lost.sum() > 0.5 * here.bad.any(axis=1).sum() else None
+
+
+def _sometimes_lost(seen: Seen) -> Cause | None:
+    """Nan at points where something is wrong, unless the given one is wrong in another way."""
+    given = seen.found.which[seen.items] == 0
+    if seen.bad[given].any() and np.isfinite(seen.rule[given]).all():
+        return None
+    return _lost(seen)
 
 
 def _lowered(seen: Seen) -> Cause | None:
@@ -222,6 +231,7 @@ PATTERNS = (
     (adjoint, "given"),
     (of_outputs, "given"),
     (permuted, "given"),
+    (of_another_point, "near"),
     (rounded, "all"),
     (in_steps, "all"),
     (in_a_region, "all"),
@@ -236,7 +246,7 @@ PATTERNS = (
     (some, "all"),
     (some_elements, "given"),
     (in_another_basis, "near"),
-    (_lost, "all"),
+    (_sometimes_lost, "all"),
     (misplaced, "given"),
     (independent, "given"),
 )

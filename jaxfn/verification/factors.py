@@ -51,6 +51,12 @@ def of_an_argument(seen: Seen) -> Cause | None:
         for text, values in () if x is None else _powers(other.path, x):
             if _fits(ratios[known], values[known]):
                 return Cause("scale", _named(seen, text, ratios[known]))
+    outputs, y = seen.subject.rule.outputs, seen.found.primal[seen.items]
+    same = len(outputs) == 1 and tuple(outputs[0].shape) == seen.leaf.shape
+    if same and y.shape == ratios.shape:
+        for text, values in _powers("the output", y):
+            if _fits(ratios[known], values[known]):
+                return Cause("scale", _named(seen, text, ratios[known]))
     return None
 
 

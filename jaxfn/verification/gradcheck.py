@@ -150,7 +150,7 @@ def gradcheck(
 
 def _raising(error: RuleError) -> Check:
     text, cause = f"differentiating raises where the function does not: {error}", ""
-    if "Transpose rule" in str(error):
+    if "Transpose rule" in str(error) or "ValAccum" in str(error):  # as transposing t·|t| raises
         cause = "nonlinear"
         text += " (is the tangent rule linear in the tangents?)"
     shows = ("that the rule can be called", "values")

@@ -55,10 +55,13 @@ def check_precision(subject: Subject, found: Comparison) -> Check:
     seen = _evaluated(subject, found, items)
     near = [one.truth for one in seen.values() if one.near]
     typical = _typical(subject, np.stack(near) if near else np.zeros((0, subject.arguments.size)))
-    for item, one in seen.items():
-        fault = _lost(subject, one) or _inaccurate(subject, one, typical)
+    elementwise = _evaluated(subject, found, _single_elements(found))
+    faults = [(i, _lost(subject, o) or _inaccurate(subject, o, typical)) for i, o in seen.items()]
+    faults += [(i, _vanished(subject, one)) for i, one in elementwise.items()]
+    seen |= elementwise
+    for item, fault in faults:
         if fault is not None:
-            coordinate, text, cause = fault
+            (coordinate, text, cause), one = fault, seen[item]
             probe = found.probes[found.which[item]].name
             name = f"{probe}, in the arguments' own precision"
             worst = element_of(subject.arguments, coordinate, one.rule, one.truth, name)
@@ -66,8 +69,18 @@ def check_precision(subject: Subject, found: Comparison) -> Check:
     return Check("precision", PASS, *SHOWS, _power(subject, list(seen.values()), typical))
 
 
+def _single_elements(found: Comparison) -> np.ndarray:
+    """The items at the given point in which one output alone depends on one input alone."""
+    items = found.items_of(0)
+    single = np.count_nonzero(found.cotangents[items], axis=1) == 1
+    single &= np.count_nonzero(found.rule[items], axis=1) == 1
+    return items[single]
+
+
 def _evaluated(subject: Subject, found: Comparison, items: np.ndarray) -> dict[int, Gradients]:
     """The gradients for those items whose value is finite in the arguments' own precision."""
+    if not items.size:
+        return {}
     x, integers = columns_of([found.probes[found.which[i]] for i in items])
     rows = (x, integers, found.cotangents[items])
     primal, rule = run_rows(subject.native.pull, *rows)
@@ -131,6 +144,27 @@ def _lost(subject: Subject, one: Gradients) -> tuple[int, str, Cause] | None:
     return int(np.argmax(lost)), text, Cause("nan", said)
 
 
+def _vanished(subject: Subject, one: Gradients) -> tuple[int, str, Cause] | None:
+    """The derivative of one element by one other, lost where the plain operation keeps it.
+
+    Among elements that are larger this is small; a rule that computes it from the function's value
+    may lose what an ulp of the value makes.
+    """
+    if one.plain is None:
+        return None
+    k = int(np.argmax(one.truth != 0))
+    size = abs(one.truth[k])
+    lost = (
+        abs(one.rule[k] - one.truth[k]) > size / 2
+        and abs(one.plain[k] - one.plain_truth[k]) < size / 8
+    )
+    if not lost or size < max(_factor(subject) * one.least[k], _tiny(subject)):
+        return None
+    text = f"the gradient is {one.rule[k]:.3g} where the plain operation's is {one.plain[k]:.3g}"
+    said = f"loses accuracy in low precision ({_dtype(subject)}): {text}, as where a step overflows"
+    return k, text, Cause("low-precision", said)
+
+
 def _inaccurate(
     subject: Subject, one: Gradients, typical: np.ndarray
 ) -> tuple[int, str, Cause] | None:
@@ -179,6 +213,10 @@ def _eps(dtype: object) -> float:
 
 def _largest(subject: Subject) -> float:
     return min(float(jnp.finfo(leaf.dtype).max) for leaf in subject.arguments.leaves)
+
+
+def _tiny(subject: Subject) -> float:
+    return max(float(jnp.finfo(leaf.dtype).tiny) for leaf in subject.arguments.leaves)
 
 
 def _dtype(subject: Subject) -> str:

@@ -43,6 +43,11 @@ def _conditions(
             yield f"where {path} == {value}", holds.reshape(*array.shape, *_ones(shape, array.ndim))
     if array.dtype == bool:
         return
+    if array.ndim < len(shape) and array.shape == shape[: array.ndim]:
+        axis, size = array.ndim, shape[array.ndim]
+        labelled = array[..., None] == np.arange(size)
+        words = f"at the element along axis {axis} that {path} names for each row"
+        yield words, labelled.reshape(*labelled.shape, *_ones(shape, axis + 1))
     for axis, size in enumerate(shape):
         inside = array[(array >= 0) & (array < size)].reshape(-1).astype(np.int64)
         counts = np.bincount(inside, minlength=size)

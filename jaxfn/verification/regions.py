@@ -24,6 +24,7 @@ def region(subject: Subject, found: Comparison, leaf: Leaf, marks: np.ndarray | 
     """
     bad = _of_probes(found, leaf, found.bad & ~found.unstable if marks is None else marks)
     zero = ~_of_probes(found, leaf, found.rule != 0)
+    seen = bad | _of_probes(found, leaf, _is_seen(found))
     used = np.array(
         [found.items_of(i).size > 0 and p.kind != EXTREME for i, p in enumerate(found.probes)]
     )
@@ -35,7 +36,7 @@ def region(subject: Subject, found: Comparison, leaf: Leaf, marks: np.ndarray | 
         x = np.stack([p.x[other.part] for p in found.probes])[used]
         x = np.broadcast_to(x, bad[used].shape)
         conditions = [
-            (_fit(holds(x), bad[used], zero[used]), text)
+            (_fit(holds(x), bad[used], zero[used], seen[used]), text)
             for text, holds in _conditions(x, bad[used])
         ]
         fit, text = max(conditions, key=lambda c: c[0])  # the first of those that fit alike
@@ -51,11 +52,19 @@ def _of_probes(found: Comparison, leaf: Leaf, marks: np.ndarray) -> np.ndarray:
     )
 
 
-def _fit(holds: np.ndarray, bad: np.ndarray, zero: np.ndarray) -> float:
+def _is_seen(found: Comparison) -> np.ndarray:
+    """Where an error of a hundredth would be seen: not beside elements that are far larger."""
+    if found.reference is None or not found.tolerance.size:
+        return found.usable[:, None] | np.zeros(found.rule.shape, bool)
+    with np.errstate(all="ignore"):
+        return found.tolerance < 1e-2 * np.abs(found.reference)
+
+
+def _fit(holds: np.ndarray, bad: np.ndarray, zero: np.ndarray, seen: np.ndarray) -> float:
     """How often it is wrong where the condition holds, if nowhere else; 1 if always zero there."""
     if not holds.any() or holds.mean() > MOST or (bad & ~holds).any():
         return 0.0
-    return 1.0 if zero[holds].all() else min(float(bad[holds].mean()), CERTAIN)
+    return 1.0 if zero[holds].all() else min(float(bad[holds & seen].mean()), CERTAIN)
 
 
 def _conditions(

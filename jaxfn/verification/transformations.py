@@ -1,5 +1,6 @@
 """The rule under JAX's transformations: the same gradients as in a plain loop over the points."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -62,7 +63,11 @@ def check_transformations(
             sharded.skipped[name] = "autodiff is not right there either"
     subject.notes.extend(filter(None, [sharded.note()]))
     skipped += [f"{name} skipped because {why}" for name, why in sharded.skipped.items()]
-    return _verdict(subject, shows, failures, sharded.fault(), "; ".join(skipped)), repeated
+    checked = _verdict(subject, shows, failures, sharded.fault(), "; ".join(skipped))
+    if checked.cause == "jit" and "without jit" in failures and not already_failed:
+        text = "right when traced, wrong without jit: a state that Python keeps from call to call?"
+        checked = replace(checked, detail=text, diagnosis=text)
+    return checked, repeated
 
 
 def _failures(

@@ -122,6 +122,7 @@ def variants(points: Points) -> list[Variant]:
     if not small:
         return found
     found += [mapped("vmap, batch 1", (0,)), mapped("vmap, batch 2", (1, 2))]
+    found.append(Variant("vmap of vmap", lambda at: _mapped_twice(at, pull), (0, 1, 2, 3)))
     rows = (0, 3, 4)
     found.append(
         Variant("vmap over the cotangent", lambda at: _mapped_cotangent(at, pull, rows), rows, ())
@@ -178,6 +179,15 @@ def _mapped(points: Points, pull: Any, rows: tuple[int, ...], group: Any) -> Any
     axes = [0 if k in group else None for k in range(len(fixed))]
     integers = tuple(p[0] for p in points.integers)
     return jax.vmap(pull, in_axes=(axes, None, 0))(arrays, integers, gammas)
+
+
+def _mapped_twice(points: Points, pull: Any) -> Any:
+    """Four points as two batches of two."""
+    rows = np.arange(4).reshape(2, 2)
+    stacked = [leaf.reshape(2, 2, *leaf.shape[1:]) for leaf in points.leaves((0, 1, 2, 3))]
+    gammas = jnp.stack([points.gamma(i) for i in range(4)]).reshape(2, 2, -1)
+    integers = tuple(p[rows] for p in points.integers)
+    return jax.vmap(jax.vmap(pull))(stacked, integers, gammas).reshape(4, -1)
 
 
 def _mapped_cotangent(points: Points, pull: Any, rows: tuple[int, ...]) -> Any:

@@ -192,6 +192,63 @@ CASES = {
         "extra-term",
         "should be zero and are not, where args[1] == False",
     ),
+    "elements that labels name": (
+        ruled(
+            lambda x, i: -jnp.take_along_axis(jax.nn.log_softmax(x), i[:, None], 1).sum(),
+            lambda x, i, g: (g * jax.nn.softmax(x), None),
+        ),
+        (normal(4, 5), np.array([1, 0, 3, 4])),
+        "elements",
+        "at the element along axis 1 that args[1] names for each row",
+    ),
+    "shifted out of its end": (
+        ruled(lambda x: jnp.pad(x, (2, 1)), lambda x, g: (g[1:6],)),
+        (X,),
+        "elements",
+        "shifted by -1 along axis 0 of the output",
+    ),
+    "a residual of the other sign": (
+        ruled(jax.nn.log_sigmoid, lambda x, g: (g * jax.nn.sigmoid(x),)),
+        (X,),
+        "elements",
+        "the one expected at -args[0]",
+    ),
+    "residuals in another order": (
+        ruled(
+            lambda x, y: jnp.sin(x) * jnp.exp(y),
+            lambda x, y, g: (g * jnp.cos(y) * jnp.exp(x), g * jnp.sin(x) * jnp.exp(y)),
+        ),
+        (X, normal(5, 1)[:, 0]),
+        "elements",
+        "the one expected with args[0] and args[1] exchanged",
+    ),
+    "the output for a residual": (
+        ruled(jnp.arctan, lambda x, g: (g / (1 + jnp.arctan(x) ** 2),)),
+        (X,),
+        "elements",
+        "the one expected with the output in place of args[0]",
+    ),
+    "without its output": (
+        ruled(lambda x: jnp.exp(-x * x), lambda x, g: (-2 * x * g,)),
+        (X,),
+        "scale",
+        "1/the output times the expected value",
+    ),
+    "clipped where others are far larger": (
+        ruled(jnp.exp, lambda x, g: (g * jnp.exp(jnp.minimum(x, 10)),)),
+        (X,),
+        "region",
+        "wrong where args[0] >= 1",
+    ),
+    "infinite at zero and wrong elsewhere": (
+        ruled(
+            lambda x, n: x**n,
+            lambda x, n, g: (g * n * x ** (n - 1), g * jnp.log(x) * x ** (2 * n + 0.1 * x) / x**n),
+        ),
+        (jnp.abs(X) + 0.5, jnp.abs(normal(5, 1)[:, 0]) + 0.5),
+        "dropped-term",
+        "of args[1] is missing or wrong",
+    ),
     "taken for another's": (
         ruled(lambda x, y: x * y, lambda x, y, g: (g * y, g * y)),
         (X, X + 1),
@@ -354,6 +411,22 @@ def test_a_tangent_rule_that_is_not_linear():
     report = gradcheck(sine, (X,), raise_exception=False)
     assert report.cause == "nonlinear"
     assert "is the tangent rule linear in the tangents?" in report.diagnosis
+    sine.defjvp(lambda primals, t: (jnp.sin(*primals), t[0] * abs(t[0]) * jnp.cos(*primals)))
+    report = gradcheck(sine, (X,), raise_exception=False)
+    assert report.cause == "nonlinear"
+    assert "is the tangent rule linear in the tangents?" in report.diagnosis
+
+
+def test_a_state_that_counts_calls():
+    calls = []
+
+    def backward(x, g):
+        calls.append(x)
+        return (g * jnp.cos(x) * (1.0 if len(calls) < 3 else 1.1),)
+
+    report = gradcheck(ruled(jnp.sin, backward), (X,), order=1, raise_exception=False)
+    assert report.cause == "jit"
+    assert "right when traced, wrong without jit" in report.diagnosis
 
 
 def test_how_far_off_a_term_is():

@@ -6,9 +6,7 @@ import numpy as np
 
 from tests.jaxfn.verification.bodies.body import Body
 from tests.jaxfn.verification.bodies.case import normal, positive, rule
-from tests.jaxfn.verification.bodies.witnesses import (
-    vmapped,
-)
+from tests.jaxfn.verification.bodies.witnesses import pullback, vmapped
 
 body = Body()
 
@@ -43,6 +41,28 @@ _centre = batched_as(lambda x: x - jnp.mean(x), lambda x: x - jnp.mean(x))
 @rule(lambda x, g: (_centre(g),))
 def centring_with_a_mean_over_the_batch(x):
     return x - jnp.mean(x)
+
+
+def _under_two_vmaps(case):
+    """The gradients of four points as two batches of two, and by a loop."""
+    (x,) = case.args
+    points = x * (1 + 0.25 * np.arange(4, dtype=x.dtype).reshape(2, 2, 1))
+
+    def one(point, cotangent):
+        return pullback(case.fun, (point,), cotangent)[0]
+
+    loop = [[one(point, point) for point in row] for row in points]
+    return jax.vmap(jax.vmap(one))(points, points), np.array(loop)
+
+
+_averaged = batched_as(lambda x, g: g * jnp.cos(x), lambda x, g: jnp.mean(g) * jnp.cos(x))
+_nested = batched_as(lambda x, g: g * jnp.cos(x), lambda x, g: _averaged(x, g))
+
+
+@body.wrong("vmap", normal(5), witness=_under_two_vmaps)
+@rule(lambda x, g: (_nested(x, g),))
+def sine_wrong_under_two_vmaps(x):
+    return jnp.sin(x)
 
 
 _pull_softmax = batched_as(

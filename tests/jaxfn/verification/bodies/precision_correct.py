@@ -35,6 +35,23 @@ def tanh_bfloat16_through_float32(x):
     return jnp.tanh(x)
 
 
+def _elu(x):
+    return jnp.where(x > 0, x, jnp.expm1(x))
+
+
+@body.correct(
+    array(-9, -6, -2, 0.5, 3, dtype=FLOAT16), tolerance=2e-3, witness=gradient(plain=_elu)
+)
+@jax.custom_vjp
+def elu_float16_by_its_value(x):
+    return _elu(x)
+
+
+elu_float16_by_its_value.defvjp(
+    lambda x: (_elu(x),) * 2, lambda y, g: (jnp.where(y > 0, g, (y + 1) * g),)
+)
+
+
 def _matmul_backward(x, w, g):
     return (
         jnp.matmul(g, w.T, preferred_element_type=jnp.float32).astype(x.dtype),

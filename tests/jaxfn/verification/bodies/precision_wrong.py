@@ -166,6 +166,14 @@ def versine_with_cancellation(x):
     return 2 * jnp.sin(x / 2) ** 2
 
 
+@body.wrong(
+    "low-precision", array(2, 39, 45, 70, dtype=FLOAT16), witness=gradient(), tolerance=1e-4
+)
+@rule(lambda x, g: (-g * x / x**3,))
+def reciprocal_float16_by_a_cube_that_overflows(x):
+    return 1 / x
+
+
 @body.wrong("nan", array(300, 400, -500, 20, dtype=FLOAT16), tolerance=0.05)
 @rule(lambda x, g: (g * x / jnp.sqrt(jnp.sum(x * x)),))
 def norm_float16_with_overflowing_squares(x):
