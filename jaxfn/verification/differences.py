@@ -140,8 +140,8 @@ def _inside(
 def _refused(subject: Subject, direction: Direction) -> np.ndarray:
     """Which points of the ladder a function says to be outside: none of a side whose ends are in.
 
-    It is asked in the precision in which the values are computed: the shortest steps are nothing
-    in float32.
+    Nor any where the point itself is outside: such a domain says nothing here. It is asked in the
+    precision in which the values are computed: the shortest steps are nothing in float32.
     """
 
     def outside(step: float) -> bool:
@@ -150,7 +150,8 @@ def _refused(subject: Subject, direction: Direction) -> np.ndarray:
 
     refused = [False]
     with precision(subject.wide):
+        astray = outside(0.0)
         for side in (STEPS, -STEPS):
-            leaves = outside(side[0]) or outside(side[-1])
+            leaves = not astray and (outside(side[0]) or outside(side[-1]))
             refused += [leaves and outside(step) for step in side]
     return np.array(refused)

@@ -6,8 +6,9 @@ through it: a loop whose trip count is an argument, over rows of points and cota
 
 import contextlib
 import functools
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ ELEMENTS_PER_CALL = 1_000_000
 # of XLA's CPU backend; together they divide the time of a compilation by four
 OPTIMISATION = "xla_backend_optimization_level"
 QUICK = {OPTIMISATION: 0, "xla_cpu_use_fusion_emitters": False}
+CALLBACKS = {"pure_callback", "io_callback"}
 UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -39,6 +41,26 @@ UNTRACEABLE = (
 def precision(wide: bool) -> contextlib.AbstractContextManager[Any]:
     """Double precision inside, or the caller's own setting."""
     return jax.enable_x64(True) if wide else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def precision_of_threads(wide: bool, primitives: set[str]) -> Iterator[None]:
+    """Double precision in the threads that run a program's callbacks, if it has any.
+
+    They know the setting of the process alone, which is put back at once.
+    """
+    if not wide or not CALLBACKS & primitives:
+        yield
+        return
+    found: list[bool] = []
+    other = threading.Thread(target=lambda: found.append(jax.config.read("jax_enable_x64")))
+    other.start()
+    other.join()
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", found[0])
 
 
 def flat_dtype(wide: bool) -> Any:
@@ -142,8 +164,9 @@ class Program:
     def _chunk(self, columns: tuple[Any, ...], start: int) -> tuple[np.ndarray, ...]:
         rows = jax.tree.map(lambda c: c[start : start + self.chunk], columns)
         count = len(rows[0])
-        out = self.compiled(count, jax.tree.map(self._padded, rows))
-        return tuple(np.asarray(part)[:count] for part in out)
+        with precision_of_threads(self.wide, self.primitives):
+            out = self.compiled(count, jax.tree.map(self._padded, rows))
+            return tuple(np.asarray(part)[:count] for part in out)
 
     def _one(self, columns: tuple[Any, ...], i: int) -> tuple[np.ndarray, ...]:
         out = self.row(*jax.tree.map(lambda c: jnp.asarray(c[i]), columns))

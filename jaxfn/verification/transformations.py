@@ -10,7 +10,7 @@ import numpy as np
 from jaxfn.verification.agreement import Comparison, differs
 from jaxfn.verification.differences import steps_of
 from jaxfn.verification.elements import element_of
-from jaxfn.verification.programs import Engine, precision
+from jaxfn.verification.programs import CALLBACKS, Engine, precision, precision_of_threads
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check, Element
 from jaxfn.verification.rounding import shaken
 from jaxfn.verification.setup import line
@@ -25,7 +25,6 @@ TWO_DEVICES = (
     "shardings over more devices, and inside of an argument",
 )
 REPEATABLE = ("the same gradients each time, traced anew or not", "rare or slow changes of state")
-_CALLBACKS = {"pure_callback", "io_callback"}
 
 
 def check_transformations(
@@ -43,10 +42,11 @@ def check_transformations(
         detail = f"skipped because {why}"
         return Check("transformations", SKIPPED, *shows, detail=detail), repeated
     chosen = [] if already_failed else variants(points)
-    results, skipped = _run(points, chosen)
+    with precision_of_threads(subject.wide, subject.rule.pull.primitives):
+        results, skipped = _run(points, chosen)
     sharded = Sharded()
-    if not already_failed and shows is TWO_DEVICES and _CALLBACKS & subject.rule.value.primitives:
-        skipped.append("shard_map was not run: 64 bits are off in the threads of its callbacks")
+    if not already_failed and shows is TWO_DEVICES and CALLBACKS & subject.rule.pull.primitives:
+        skipped.append("shard_map was not run: callbacks of several devices can block each other")
     elif not already_failed and shows is TWO_DEVICES:
         several = layouts(points)
         sharded = run_sharded(points, several)

@@ -1,5 +1,6 @@
 """Differences stay inside the stated domain."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -39,3 +40,25 @@ def test_a_side_that_stays_inside_is_used():
         raise_exception=False,
     )
     assert report.verdict == "fail"
+
+
+def _root(c):
+    """The solution of y = c cos(y), without autodiff: differences alone decide."""
+
+    def step(state):
+        y, k = state
+        return jnp.cos(y) * c, k + 1
+
+    return jax.lax.while_loop(lambda state: state[1] < 80, step, (c, 0))[0]
+
+
+def _of_root(c, g):
+    y = _root(c)
+    return (g * jnp.cos(y) / (1 + c * jnp.sin(y)),)
+
+
+def test_a_domain_that_refuses_the_given_point_bounds_nothing():
+    c = np.array([0.3, 0.5], np.float32)
+    rule = ruled(_root, _of_root)
+    report = gradcheck(rule, (c,), domain=lambda c: bool((c > 0.4).all()), order=1)
+    assert report.verdict == "pass"
