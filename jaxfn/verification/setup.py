@@ -199,8 +199,10 @@ def _engines(
     fun: Any, target: Any, arguments: Arguments, notes: list[str]
 ) -> tuple[Engine, Engine | None, Engine, Engine | None]:
     """Rule and target in the arguments' own precision, and both in double where that works."""
+    given = arguments.concrete(arguments.given, False)
     native, reason = make_engine(fun, arguments, False)
     if native is None:
+        jax.block_until_ready(fun(*arguments.rebuild(given, arguments.integers)))  # raises itself?
         raise RuleError(reason or "")
     native_target, why = make_engine(target, arguments, False) if target else (None, None)
     rule, other = _widest(native, arguments, notes), native_target

@@ -207,6 +207,17 @@ def test_gradgradcheck():
         gradgradcheck(stopped, (X,))
 
 
+def test_a_function_that_raises_itself_is_no_wrong_rule():
+    def refuse(x):
+        raise OSError("no such table")
+
+    def looked_up(x):
+        return jax.pure_callback(refuse, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no such table"):
+        gradcheck(ruled(looked_up, lambda x, g: (g,)), (X,))
+
+
 def test_rule_that_raises_fails():
     rule = ruled(jnp.sin, lambda x, g: (g, g))
     report = gradcheck(rule, (X,), raise_exception=False)
