@@ -8,7 +8,7 @@ from typing import Any
 from jax.extend import core as jex
 
 from jaxfn import _jax_internals as internals
-from jaxfn.verification.jaxprs import machine_epsilon
+from jaxfn.verification.subject.jaxprs import machine_epsilon
 
 
 def open_jaxpr(jaxpr: internals.AnyJaxpr) -> jex.Jaxpr:

@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfn.verification import mutation, reproduce
-from jaxfn.verification.agreement import compare
-from jaxfn.verification.agreement_layer import check_agreement, check_sweep
-from jaxfn.verification.contract import check_primal, check_types
-from jaxfn.verification.coordinates import Arguments, canonical
-from jaxfn.verification.difference_layer import check_differences
-from jaxfn.verification.linearity import check_linearity
-from jaxfn.verification.low_precision import check_precision
-from jaxfn.verification.programs import Engine
+from jaxfn.verification.evidence.agreement import compare
+from jaxfn.verification.layers import reproduce
+from jaxfn.verification.layers.autodiff import check_agreement, check_sweep
+from jaxfn.verification.layers.contract import check_primal, check_types
+from jaxfn.verification.layers.differences import check_differences
+from jaxfn.verification.layers.linearity import check_linearity
+from jaxfn.verification.layers.precision import check_precision
+from jaxfn.verification.layers.second_order import check_second_order
+from jaxfn.verification.layers.shapes import check_shapes
+from jaxfn.verification.layers.transformations import check_transformations
+from jaxfn.verification.points.unvisited import with_unvisited
 from jaxfn.verification.report import (
     FAIL,
     PASS,
@@ -25,18 +27,17 @@ from jaxfn.verification.report import (
     Mutant,
     overall,
 )
-from jaxfn.verification.second_order import check_second_order
-from jaxfn.verification.setup import (
+from jaxfn.verification.subject import mutation
+from jaxfn.verification.subject.coordinates import Arguments, canonical
+from jaxfn.verification.subject.programs import Engine
+from jaxfn.verification.subject.setup import (
     RuleError,
     check_other,
     check_outputs,
     make_subject,
     validate,
 )
-from jaxfn.verification.shapes import check_shapes
-from jaxfn.verification.subject import Subject
-from jaxfn.verification.transformations import check_transformations
-from jaxfn.verification.unvisited import with_unvisited
+from jaxfn.verification.subject.subject import Subject
 
 BLAME = (
     "types",

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfn.verification.coordinates import Arguments, canonical, is_inexact
 from jaxfn.verification.gradcheck import gradcheck
 from jaxfn.verification.report import GradcheckReport
-from jaxfn.verification.setup import (
+from jaxfn.verification.subject.coordinates import Arguments, canonical, is_inexact
+from jaxfn.verification.subject.setup import (
     applied_rules,
     check_outputs,
     default_reference,

@@ -44,7 +44,9 @@ def test_the_rule_is_found_by_its_name_and_place_and_taken_out():
     assert rules == ()
 
 
-@pytest.mark.parametrize("operation", [linear, Multiply.apply, Concatenate.apply], ids=lambda f: f.__qualname__)
+@pytest.mark.parametrize(
+    "operation", [linear, Multiply.apply, Concatenate.apply], ids=lambda f: f.__qualname__
+)
 def test_gradcheck(operation):
     args = {linear: (X, W, B), Multiply.apply: (X, X + 1)}.get(operation, (1, X, X[:, :1]))
     assert jaxfn.gradcheck(operation, args).verdict == "pass"

@@ -59,7 +59,9 @@ def test_transformations_of_the_gradient(grad):
 
 @pytest.mark.parametrize("outer", [True, False], ids=["vmap_of_grad", "grad_of_vmap"])
 @pytest.mark.parametrize("batched", [(0, None), (None, 0), (0, 0)], ids=str)
-@pytest.mark.parametrize("operation", [Pruned.apply, Scaled.apply, Multiply.apply], ids=lambda f: f.__qualname__)
+@pytest.mark.parametrize(
+    "operation", [Pruned.apply, Scaled.apply, Multiply.apply], ids=lambda f: f.__qualname__
+)
 def test_vmap(operation, batched, outer):
     x, y = (normal(*[5] * (axis == 0), 3, 3, seed=i) for i, axis in enumerate(batched))
     reference = {Pruned: jnp.matmul, Scaled: lambda x, y: 3 * scaled_reference(x, y)}

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfn.verification.programs import quick_options
+from jaxfn.verification.subject.programs import quick_options
 from tests.jaxfn.verification.bodies.case import Case, Function, Witness, normal
 
 

@@ -1,0 +1,129 @@
+"""One line of Python that shows a failure again.
+
+Where the point and the cotangent are small they are written out, and the line pulls the cotangent
+back by the rule and by its reference. Otherwise it asks `gradcheck` itself, whose points depend on
+nothing but its arguments, for the worst element that a layer found.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification.points.probes import Probe
+from jaxfn.verification.report import Element
+from jaxfn.verification.subject.coordinates import cotangents, is_inexact, is_integer, wide_dtype
+from jaxfn.verification.subject.programs import precision
+from jaxfn.verification.subject.subject import Subject
+
+MOST = 48  # numbers that are written out
+DEFAULTS = {
+    "reference": None,
+    "surrogate": None,
+    "linear_in_cotangent": True,
+    "order": 2,
+    "domain": None,
+}
+
+
+class NoLiteralError(Exception):
+    """A value that a line of Python cannot hold."""
+
+
+def function_name(fun: Any) -> str:
+    """What the function is called in a line of Python: `fun` where it has no name."""
+    name = getattr(fun, "__name__", "")
+    return name if name.isidentifier() else "fun"
+
+
+def call(fun: Any, options: dict[str, Any], layer: str) -> str:
+    """The line that asks `gradcheck` for what a layer found.
+
+    Args:
+        fun: the function under test.
+        options: those of the run; functions among them go by the names of their parameters.
+        layer: the name of the check.
+    """
+    said = {k: v for k, v in options.items() if k not in DEFAULTS or v != DEFAULTS[k]}
+    values = {k: k if callable(v) else repr(v) for k, v in said.items()}
+    listed = ", ".join(f"{k}={v}" for k, v in {**values, "raise_exception": "False"}.items())
+    run = f"gradcheck({function_name(fun)}, args, {listed}).check({layer!r})"
+    return f"print((found := {run}).worst or found.detail)"
+
+
+def pullback(subject: Subject, probe: Probe, cotangent: np.ndarray, worst: Element | None) -> str:
+    """The line that prints the worst element by the rule and by its reference, if it is short."""
+    size = subject.arguments.size + subject.rule.size + sum(p.size for p in probe.integers)
+    if worst is None or size > MOST or subject.rule.pull.eager:
+        return ""
+    try:
+        point = _point(subject, probe)
+        given = _cotangent(subject, cotangent)
+    except NoLiteralError:
+        return ""
+    where = worst.path.removeprefix("args") + (str(list(worst.index)) if worst.index else "")
+    functions = f"{subject.name}, {subject.reference_name}" if subject.reference else subject.name
+    both = f"[jax.vjp(f, {point})[1]({given}){where} for f in [{functions}]]"
+    return f"with jax.enable_x64(True): print({both})" if subject.wide else f"print({both})"
+
+
+def _point(subject: Subject, probe: Probe) -> str:
+    arguments = subject.arguments
+    arrays = []
+    for leaf in arguments.leaves:
+        dtype = wide_dtype(leaf.dtype) if subject.wide else leaf.dtype
+        arrays.append(arguments.array(leaf, probe.x).astype(dtype))
+    return ", ".join(map(literal, arguments.rebuild(arrays, probe.integers)))
+
+
+def _cotangent(subject: Subject, vector: np.ndarray) -> str:
+    """The cotangent in the structure of the output."""
+    engine, arguments = subject.rule, subject.arguments
+    with precision(subject.wide):
+        given = arguments.differentiable(jnp.asarray(arguments.given, engine.dtype), subject.wide)
+        shapes = jax.eval_shape(
+            lambda arrays: engine.fun(*arguments.rebuild(arrays, arguments.integers)), given
+        )
+        leaves, structure = jax.tree.flatten(shapes)
+        if not all(is_inexact(leaf) for leaf in leaves):
+            raise NoLiteralError
+        arrays = [np.asarray(a) for a in cotangents(jnp.asarray(vector, engine.dtype), leaves)]
+    return literal(jax.tree.unflatten(structure, arrays))
+
+
+def literal(value: Any) -> str:
+    """The value as Python, if it is of tuples, lists, dicts, arrays and constants."""
+    if type(value) is tuple:
+        return f"({', '.join(map(literal, value))},)" if value else "()"
+    if type(value) is list:
+        return f"[{', '.join(map(literal, value))}]"
+    if type(value) is dict:
+        return "{" + ", ".join(f"{k!r}: {literal(v)}" for k, v in value.items()) + "}"
+    if is_inexact(value) or is_integer(value):
+        return _array(np.asarray(value))
+    if value is None or isinstance(value, (bool, int, str)):
+        return repr(value)
+    raise NoLiteralError
+
+
+def _array(array: Any) -> str:
+    """The array by the fewest digits that give exactly its values."""
+    if (array.size == 0 and array.ndim > 1) or not np.isfinite(array).all():
+        raise NoLiteralError
+    name = jnp.dtype(array.dtype).name
+    if not is_inexact(array):
+        return f"jnp.array({array.tolist()}, {name!r})"
+    narrow = array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
+    if not np.array_equal(narrow.astype(array.dtype), array):
+        return f"jnp.array({_digits(array)}, {name!r})"
+    written = f"jnp.array({_digits(narrow)}, {narrow.dtype.name!r})"
+    return written if narrow.dtype == array.dtype else f"{written}.astype({name!r})"
+
+
+def _digits(array: Any) -> str:
+    if array.ndim:
+        return f"[{', '.join(map(_digits, array))}]"
+    if np.iscomplexobj(array):
+        return f"complex({array.real}, {array.imag})"
+    return str(array)

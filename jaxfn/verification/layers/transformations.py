@@ -1,0 +1,257 @@
+"""The rule under JAX's transformations: the same gradients as in a plain loop over the points."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification.evidence.agreement import Comparison, differs
+from jaxfn.verification.evidence.differences import steps_of
+from jaxfn.verification.evidence.rounding import shaken
+from jaxfn.verification.layers.sharding import PREFIX, Sharded, layouts, rows_of, run_sharded
+from jaxfn.verification.layers.variants import GROUPS, Points, Variant, variants
+from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check, Element
+from jaxfn.verification.subject.elements import element_of
+from jaxfn.verification.subject.programs import CALLBACKS, Engine, precision, precision_of_threads
+from jaxfn.verification.subject.setup import line
+from jaxfn.verification.subject.subject import Subject, run_rows
+
+SAME = "the same gradients under jit, vmap, scan and checkpoint, without jit, for one output alone "
+ONE_DEVICE = (f"{SAME}and for one argument alone", "anything on several devices: here is only one")
+TWO_DEVICES = (
+    f"{SAME}and for one argument alone, and under shard_map on two devices",
+    "shardings over more devices, and inside of an argument",
+)
+REPEATABLE = ("the same gradients each time, traced anew or not", "rare or slow changes of state")
+
+
+def check_transformations(
+    subject: Subject, found: Comparison, already_failed: bool
+) -> tuple[Check, Check]:
+    """The transformations, and whether the same call gives the same gradients.
+
+    Of a rule that has failed already, only whether it is right without `jit`.
+    """
+    points = Points(subject, found, 5 + 2 * GROUPS)
+    shows = TWO_DEVICES if len(jax.devices()) > 1 else ONE_DEVICE
+    repeated, eager = _determinism(subject, points)
+    if subject.rule.pull.eager or repeated.verdict == FAIL:
+        why = "fun cannot be traced" if subject.rule.pull.eager else "the rule is not deterministic"
+        detail = f"skipped because {why}"
+        return Check("transformations", SKIPPED, *shows, detail=detail), repeated
+    chosen = [] if already_failed else variants(points)
+    with precision_of_threads(subject.wide, subject.rule.pull.primitives):
+        results, skipped = _run(points, chosen)
+    sharded = Sharded()
+    if not already_failed and shows is TWO_DEVICES and CALLBACKS & subject.rule.pull.primitives:
+        skipped.append("shard_map was not run: callbacks of several devices can block each other")
+    elif not already_failed and shows is TWO_DEVICES:
+        several = layouts(points)
+        sharded = run_sharded(points, several)
+        chosen, results = [*chosen, *several], results | sharded.results
+    elif not already_failed:
+        skipped.append("shard_map was not run: there is one device")
+    if eager is not None:
+        results["without jit"] = eager
+        chosen = [Variant("without jit", lambda at: None), *chosen]
+    failures = _failures(subject, points, [one for one in chosen if one.name in results], results)
+    for name in sorted(sharded.results.keys() & failures.keys()):
+        if not _autodiff_is_right(subject, points, next(v for v in chosen if v.name == name)):
+            del failures[name]
+            sharded.skipped[name] = "autodiff is not right there either"
+    subject.notes.extend(filter(None, [sharded.note()]))
+    skipped += [f"{name} skipped because {why}" for name, why in sharded.skipped.items()]
+    checked = _verdict(subject, shows, failures, sharded.fault(), "; ".join(skipped))
+    if checked.cause == "jit" and "without jit" in failures and not already_failed:
+        text = "right when traced, wrong without jit: a state that Python keeps from call to call?"
+        checked = replace(checked, detail=text, diagnosis=text)
+    return checked, repeated
+
+
+def _failures(
+    subject: Subject, points: Points, chosen: list[Variant], results: dict[str, np.ndarray]
+) -> dict[str, Element]:
+    """The worst element of each variant that differs from a plain loop over its rows."""
+    compared = {v.name: _compare(subject, points, v, subject.rule, results[v.name]) for v in chosen}
+    return {name: worst for name, worst in compared.items() if worst is not None}
+
+
+def _verdict(
+    subject: Subject,
+    shows: tuple[str, str],
+    failures: dict[str, Element],
+    fault: str,
+    detail: str,
+) -> Check:
+    if not failures and not fault:
+        power = 4 * subject.relative_floor
+        return Check("transformations", PASS, *shows, power, detail=detail)
+    if failures:
+        cause, text = _cause(list(failures))
+        worst = next(iter(failures.values()))
+    else:
+        cause, text, worst = "shard_map", fault, None
+    return Check("transformations", FAIL, *shows, None, worst, text, text, cause)
+
+
+def _cause(names: list[str]) -> tuple[str, str]:
+    listed = ", ".join(names)
+    if names[0] == "without jit":
+        return "jit", "wrong only when traced: other gradients under jit than without"
+    if all(name.startswith("vmap") for name in names):
+        return "vmap", f"right for one point, wrong under vmap ({listed})"
+    if all(name.startswith(PREFIX) for name in names):
+        where = listed.replace(PREFIX, "")
+        return "shard_map", f"right on one device, wrong under shard_map (with {where})"
+    if all(name.startswith("output") for name in names):
+        return "symbolic-zero", f"wrong for an unused output (symbolic zero cotangent): {listed}"
+    if all("alone" in name or "not differentiated" in name for name in names):
+        text = f"wrong where an argument is not perturbed (symbolic zeros): {listed}"
+        return "symbolic-zero", text
+    return "jit", f"wrong under {listed}"
+
+
+def _run(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
+    with precision(points.engine.wide):
+        try:
+            return points.evaluated(lambda at: {v.name: v.run(at) for v in chosen}), []
+        except Exception:  # one of them raises: each is run alone, and that one reported
+            return _run_each(points, chosen)
+
+
+def _run_each(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
+    results, skipped = {}, []
+    for variant in chosen:
+        try:
+            results[variant.name] = points.evaluated(variant.run)
+        except Exception as error:  # a transformation that raises cannot give a wrong gradient
+            skipped.append(f"{variant.name} skipped because {line(error)}")
+    return results, skipped
+
+
+def _expected(points: Points, variant: Variant) -> tuple[np.ndarray, Any, np.ndarray]:
+    rows = list(variant.rows)
+    x, gammas = points.x[rows].copy(), points.gammas[rows].copy()
+    integers = tuple(p[rows] for p in points.integers)
+    if variant.varying is not None:
+        for k, leaf in enumerate(points.subject.arguments.leaves):
+            if k not in variant.varying:
+                x[:, leaf.part] = points.x[0, leaf.part]
+        if not variant.integers:
+            integers = tuple(np.repeat(p[:1], len(rows), axis=0) for p in points.integers)
+    if variant.output is not None:
+        start = _starts(points)
+        kept = np.zeros_like(gammas)
+        part = slice(start[variant.output], start[variant.output + 1])
+        kept[:, part] = gammas[:, part]
+        gammas = kept
+    return x, integers, gammas
+
+
+def _starts(points: Points) -> np.ndarray:
+    sizes = [
+        int(np.prod(o.shape, dtype=int))
+        * (2 if jnp.issubdtype(o.dtype, jnp.complexfloating) else 1)
+        for o in points.engine.outputs
+    ]
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _autodiff_is_right(subject: Subject, points: Points, layout: Variant) -> bool:
+    """Whether under `shard_map` autodiff gives what it gives in a plain loop."""
+    seen = None if subject.reference is None else rows_of(points, subject.reference, layout)
+    if subject.reference is None or seen is None:
+        return False
+    return _compare(subject, points, layout, subject.reference, seen) is None
+
+
+def _compare(
+    subject: Subject, points: Points, variant: Variant, engine: Engine, seen: np.ndarray
+) -> Element | None:
+    """The worst element of a variant that differs from the engine's plain gradients, if any."""
+    rows = _expected(points, variant)
+    mask = np.ones(subject.arguments.size, bool)
+    if variant.differentiated is not None:
+        mask[:] = False
+        for k in variant.differentiated:
+            mask[subject.arguments.leaves[k].part] = True
+    with np.errstate(all="ignore"):
+        expected, size = _plain(subject, variant, engine, rows)
+        scale = size.max(axis=1, keepdims=True, initial=0)
+        values = run_rows(engine.value, *rows[:2])[0]
+        ulps = 64 * subject.eps * np.linalg.norm(np.nan_to_num(values * rows[2]))
+        least = ulps / steps_of(subject, points.probes[0])
+        tolerance = 4 * subject.relative_floor * size + 4 * subject.absolute_floor * scale + least
+        bad = differs(seen, expected, tolerance) & mask
+        if bad.any():
+            x, integers, gammas = rows
+
+            def plain(x: np.ndarray, gammas: np.ndarray) -> np.ndarray:
+                return _plain(subject, variant, engine, (x, integers, gammas))[0]
+
+            tolerance += shaken(subject, plain, x, gammas)
+            bad = differs(seen, expected, tolerance) & mask
+    if not bad.any():
+        return None
+    i, k = np.unravel_index(
+        np.argmax(np.where(bad, np.abs(np.nan_to_num(seen - expected)), -1)), bad.shape
+    )
+    return element_of(subject.arguments, int(k), seen[i], expected[i], variant.name)
+
+
+def _plain(
+    subject: Subject, variant: Variant, engine: Engine, rows: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """The gradients of a plain loop over the rows, and their size before any are summed."""
+    gradients = np.array(run_rows(engine.pull, *rows)[1])
+    size = np.where(np.isfinite(gradients), np.abs(gradients), 0)
+    for k in variant.summed:
+        part = subject.arguments.leaves[k].part
+        gradients[:, part], size[:, part] = gradients[:, part].sum(0), size[:, part].sum(0)
+    return gradients, size
+
+
+def _determinism(subject: Subject, points: Points) -> tuple[Check, np.ndarray | None]:
+    """The same pullback again and again: traced once, and without jit each time anew."""
+    rows = (points.x[:1], tuple(p[:1] for p in points.integers), points.gammas[:1])
+    compiled = [np.concatenate(run_rows(subject.rule.pull, *rows), axis=1) for _ in range(3)]
+    eager, reason = _eagerly(subject, points)
+    runs = [compiled, eager]
+    for kind, series in zip(("compiled", "without jit"), runs, strict=True):
+        for again in series[1:]:
+            if not np.array_equal(series[0], again, equal_nan=True):
+                k = int(np.argmax(np.abs(np.nan_to_num(series[0][0] - again[0]))))
+                n, m = subject.arguments.size, subject.rule.size
+                text = f"not deterministic: two calls with the same arguments differ ({kind})"
+                worst = None
+                if k >= m:
+                    worst = element_of(
+                        subject.arguments,
+                        k - m,
+                        again[0, m : m + n],
+                        series[0][0, m : m + n],
+                        "a second call",
+                    )
+                failed = Check(
+                    "determinism", FAIL, *REPEATABLE, None, worst, text, text, "nondeterministic"
+                )
+                return failed, None
+    gradient = eager[0][:, subject.rule.size :] if eager else None
+    return Check("determinism", PASS, *REPEATABLE, detail=reason), gradient
+
+
+def _eagerly(subject: Subject, points: Points) -> tuple[list[np.ndarray], str]:
+    engine, found = subject.rule, []
+    with precision(engine.wide):
+        try:
+            for k in range(3):
+                integers = tuple(p[0] for p in points.integers)
+                pull = engine.without_jit(points.x[0], integers, points.gammas[0])
+                if k == 2:  # a rule that keeps its residuals outside of them loses them here
+                    engine.without_jit(points.x[1], integers, points.gammas[0])
+                found.append(pull()[None])
+        except Exception as error:  # works under jit alone: reported, not judged
+            return [], f"without jit skipped because {line(error)}"
+    return found, ""

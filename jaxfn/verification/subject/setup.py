@@ -1,0 +1,240 @@
+"""From a function and its arguments to a `Subject`: misuse is refused here, limits are noted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from jaxfn.autodiff import CustomRule, autodiff, custom_rules
+from jaxfn.verification.layers.reproduce import function_name
+from jaxfn.verification.points.probes import probes
+from jaxfn.verification.points.structures import structure_of
+from jaxfn.verification.subject import jaxprs
+from jaxfn.verification.subject.coordinates import Arguments, is_inexact
+from jaxfn.verification.subject.programs import UNTRACEABLE, Engine
+from jaxfn.verification.subject.subject import Subject
+
+
+def validate(fun: Any, args: Any, order: int) -> None:
+    """Refuses what cannot be checked, with a message that says what was expected."""
+    if not callable(fun):
+        raise TypeError(f"gradcheck: expected fun to be callable, got {type(fun).__name__}")
+    if not isinstance(args, tuple):
+        raise TypeError(
+            f"gradcheck: expected args to be a tuple of pytrees, got {type(args).__name__}"
+        )
+    if order not in (1, 2):
+        raise ValueError(f"gradcheck: expected order to be 1 or 2, got {order!r}")
+    leaves = jax.tree.leaves(args)
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        raise TypeError(
+            "gradcheck: expected concrete arrays in args, got a tracer; "
+            "call gradcheck outside jit, vmap and grad"
+        )
+    if not any(is_inexact(leaf) for leaf in leaves):
+        raise ValueError(
+            "gradcheck: expected at least one floating or complex array in args, got none: "
+            "there is no argument to differentiate"
+        )
+
+
+def called(fun: Callable[..., Any], args: tuple[Any, ...], name: str) -> Any:
+    """The function's own output, without values where it can be traced; a leaked tracer is named.
+
+    The arguments are constants of the trace, so that numbers among them keep their weak types.
+    """
+    leaked = f"gradcheck: {name} uses a tracer that leaked out of an earlier call"
+    try:
+        try:
+            traced, out = jax.make_jaxpr(lambda: fun(*args), return_shape=True)()
+        except (*UNTRACEABLE, TypeError):  # also of an output that is no array
+            return fun(*args)
+    except jax.errors.UnexpectedTracerError as error:
+        raise ValueError(f"{leaked}: {error}") from error
+    if any(isinstance(const, Tracer) for const in traced.consts):
+        raise ValueError(leaked)
+    return out
+
+
+def signature(out: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """Path and shape of each leaf of an output."""
+    pairs = jax.tree_util.tree_flatten_with_path(out)[0]
+    return [("out" + jax.tree_util.keystr(path), tuple(np.shape(v))) for path, v in pairs]
+
+
+def check_outputs(fun: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Calls the function twice; both outputs must have the same structure and shapes."""
+    first, second = called(fun, args, "fun"), called(fun, args, "fun")
+    if signature(first) != signature(second):
+        raise ValueError(
+            "gradcheck: expected fun to return the same structure and shapes at each call, got "
+            f"{signature(first)} and then {signature(second)}"
+        )
+    if not any(is_inexact(leaf) for leaf in jax.tree.leaves(first)):
+        raise ValueError(
+            "gradcheck: expected fun to return at least one floating or complex array, got "
+            f"{signature(first)}"
+        )
+    return first
+
+
+def check_other(name: str, other: Any, args: tuple[Any, ...], out: Any) -> None:
+    """A reference or surrogate must take the same arguments and return the same structure."""
+    if not callable(other):
+        raise TypeError(f"gradcheck: expected {name} to be callable, got {type(other).__name__}")
+    try:
+        found = called(other, args, name)
+    except TypeError as error:
+        raise TypeError(
+            f"gradcheck: expected {name} to take the arguments of fun, got {error}"
+        ) from error
+    if signature(found) != signature(out):
+        raise ValueError(
+            f"gradcheck: expected {name} to return the structure and shapes of fun, "
+            f"{signature(out)}, got {signature(found)}"
+        )
+
+
+def applied_rules(
+    fun: Callable[..., Any], args: tuple[Any, ...], notes: list[str]
+) -> tuple[CustomRule, ...] | None:
+    """The custom rules that `fun` applies, or None where it cannot be traced."""
+    try:
+        return custom_rules(fun, *args)
+    except UNTRACEABLE as error:
+        notes.append(f"fun cannot be traced: {line(error)}")
+        return None
+
+
+def default_reference(
+    fun: Callable[..., Any], rules: tuple[CustomRule, ...] | None, notes: list[str]
+) -> Any:
+    """Autodiff of `fun` without its custom rules, or None where it cannot be traced."""
+    if rules is None:
+        return None
+    kinds = {rule.kind for rule in rules}
+    if kinds - {"custom_jvp"}:
+        return autodiff(fun)
+    if kinds:
+        return autodiff(fun, custom_jvp=True)
+    notes.append(
+        "fun has no custom rule: autodiff is compared with itself and with finite differences"
+    )
+    return fun
+
+
+def working(engine: Engine, arguments: Arguments) -> str | None:
+    """None if the pullback can be evaluated at the given point, else the reason."""
+    x = arguments.given[None]
+    integers = tuple(part[None] for part in arguments.integers)
+    try:
+        engine.pull(x, integers, np.ones((1, engine.size)))
+    except Exception as error:  # whatever a user's function raises is the reason that is reported
+        return line(error)
+    return None
+
+
+def make_engine(fun: Any, arguments: Arguments, wide: bool) -> tuple[Engine | None, str | None]:
+    """An engine that works at the given point, or the reason why there is none."""
+    try:
+        engine = Engine(fun, arguments, wide)
+    except Exception as error:  # likewise
+        return None, line(error)
+    reason = working(engine, arguments)
+    return (engine, None) if reason is None else (None, reason)
+
+
+def line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"[:300]
+
+
+def make_subject(
+    fun: Callable[..., Any],
+    args: tuple[Any, ...],
+    reference: Any,
+    surrogate: Any,
+    options: dict[str, Any],
+) -> Subject:
+    """The subject of a run, in double precision if the function works in it."""
+    notes: list[str] = []
+    arguments = Arguments(args)
+    rules = applied_rules(fun, args, notes)
+    name = _reference_name(fun, rules, reference, surrogate)
+    if reference is None and surrogate is None:
+        reference = default_reference(fun, rules, notes)
+    target = surrogate if surrogate is not None else reference
+    native, native_target, rule, other = _engines(fun, target, arguments, notes)
+    wide = rule is not native
+    rule.value(arguments.given[None], tuple(part[None] for part in arguments.integers))
+    rng = np.random.default_rng(options["seed"])
+    subject = Subject(
+        arguments,
+        rule,
+        other,
+        rule if surrogate is None else Engine(surrogate, arguments, wide),
+        native,
+        native_target,
+        wide,
+        rng,
+        linear=options["linear"],
+        loops=bool(jaxprs.LOOPS & rule.value.primitives),
+        composed=sum(rule.count for rule in rules or ()) > 1,
+        has_surrogate=surrogate is not None,
+        domain=options["domain"],
+        name=function_name(fun),
+        reference_name=name,
+        notes=notes,
+    )
+    subject.probes = probes(arguments, rng, subject.loops, subject.domain)
+    for leaf in arguments.leaves:
+        if kept := structure_of(arguments.array(leaf, arguments.given)):
+            notes.append(f"{leaf.path} stays as it is given: {', '.join(sorted(kept))}")
+    return subject
+
+
+def _engines(
+    fun: Any, target: Any, arguments: Arguments, notes: list[str]
+) -> tuple[Engine, Engine | None, Engine, Engine | None]:
+    """Rule and target in the arguments' own precision, and both in double where that works."""
+    given = arguments.concrete(arguments.given, False)
+    native, reason = make_engine(fun, arguments, False)
+    if native is None:
+        jax.block_until_ready(fun(*arguments.rebuild(given, arguments.integers)))  # raises itself?
+        raise RuleError(reason or "")
+    native_target, why = make_engine(target, arguments, False) if target else (None, None)
+    rule, other = _widest(native, arguments, notes), native_target
+    if rule is not native and target:
+        other, why = make_engine(target, arguments, True)
+    if target is not None and other is None:
+        notes.append(f"no autodiff reference, agreement rests on finite differences alone: {why}")
+    return native, native_target, rule, other
+
+
+def _widest(native: Engine, arguments: Arguments, notes: list[str]) -> Engine:
+    """The function in double precision, or in its own where it does not work in double."""
+    if native.dtype == np.float64 and all(leaf.dtype == np.float64 for leaf in arguments.leaves):
+        return native
+    wide, reason = make_engine(native.fun, arguments, True)
+    if wide is None:
+        notes.append(f"checked in the arguments' own precision; in float64: {reason}")
+    return wide or native
+
+
+def _reference_name(
+    fun: Any, rules: tuple[CustomRule, ...] | None, reference: Any, surrogate: Any
+) -> str:
+    """What the reference is called in a line of Python."""
+    if surrogate is not None or reference is not None:
+        return "reference" if surrogate is None else "surrogate"
+    name, kinds = function_name(fun), {rule.kind for rule in rules or ()}
+    if not kinds:
+        return name
+    only = ", custom_jvp=True" if kinds == {"custom_jvp"} else ""
+    return f"jaxfn.autodiff({name}{only})"
+
+
+class RuleError(Exception):
+    """The rule itself raises where the function does not."""

@@ -1,0 +1,57 @@
+"""Programs run in double precision, in whatever thread."""
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxfn.verification import gradcheck
+from jaxfn.verification.subject.programs import precision_of_threads
+
+
+def _in_another_thread():
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(jax.config.read("jax_enable_x64")))
+    thread.start()
+    thread.join()
+    return seen[0]
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_callbacks_run_in_the_precision_of_their_program(wide):
+    before = _in_another_thread()
+    with precision_of_threads(wide, {"pure_callback"}):
+        assert _in_another_thread() == (wide or before)
+    assert _in_another_thread() == before
+
+
+def test_programs_without_callbacks_leave_other_threads_alone():
+    before = _in_another_thread()
+    with precision_of_threads(True, {"sin"}):
+        assert _in_another_thread() == before
+
+
+def test_the_setting_is_put_back_after_an_error():
+    before = _in_another_thread()
+    with pytest.raises(RuntimeError), precision_of_threads(True, {"io_callback"}):
+        raise RuntimeError("in a callback")
+    assert _in_another_thread() == before
+
+
+def test_a_rule_by_a_callback_keeps_its_digits():
+    @jax.custom_vjp
+    def sine(x):
+        return jnp.sin(x)
+
+    def backward(x, g):
+        shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return (g * jax.pure_callback(np.cos, shape, x, vmap_method="broadcast_all"),)
+
+    sine.defvjp(lambda x: (jnp.sin(x), x), backward)
+    x = np.linspace(-2, 2, 8, dtype=np.float32)
+    for _ in range(4):  # which thread a callback runs in is a matter of chance
+        report = gradcheck(sine, (x,), order=1)
+        assert report.verdict == "pass"
+        assert not any("own precision" in note for note in report.notes)
