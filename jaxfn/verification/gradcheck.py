@@ -1,6 +1,6 @@
 """`gradcheck`: the layers in order, and the verdict of the whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -9,18 +9,12 @@ import numpy as np
 
 from jaxfn.verification.evidence.agreement import compare
 from jaxfn.verification.layers import reproduce
-from jaxfn.verification.layers.autodiff import check_agreement, check_sweep
-from jaxfn.verification.layers.contract import check_primal, check_types
-from jaxfn.verification.layers.differences import check_differences
-from jaxfn.verification.layers.linearity import check_linearity
-from jaxfn.verification.layers.precision import check_precision
-from jaxfn.verification.layers.second_order import check_second_order
-from jaxfn.verification.layers.shapes import check_shapes
-from jaxfn.verification.layers.transformations import check_transformations
-from jaxfn.verification.points.unvisited import with_unvisited
+from jaxfn.verification.layers.observed import Observed
+from jaxfn.verification.layers.table import LAYERS, asked
+from jaxfn.verification.points.probes import probes
+from jaxfn.verification.points.structures import said_of
 from jaxfn.verification.report import (
     FAIL,
-    PASS,
     Check,
     GradcheckError,
     GradcheckReport,
@@ -37,8 +31,8 @@ from jaxfn.verification.subject.setup import (
     make_subject,
     validate,
 )
-from jaxfn.verification.subject.subject import Subject
 
+# Of several layers that fail, the first of these says most about the cause.
 BLAME = (
     "types",
     "determinism",
@@ -64,6 +58,7 @@ def gradcheck(
     seed: int = 0,
     raise_exception: bool = True,
     domain: Any = None,
+    layers: tuple[str, ...] | None = None,
     mutate: bool = False,
 ) -> GradcheckReport:
     """Checks a hand-written gradient, and says what was shown and how small an error it catches.
@@ -96,6 +91,8 @@ def gradcheck(
             a number or None, for each argument, both ends included, or a function of the arguments
             that says whether it accepts them. By default a point is left out if the value there is
             not finite.
+        layers: the names of the layers to ask, as a report has them; by default all of the order.
+            Those that they rest on are asked as well, and not reported.
         mutate: whether to plant faults in the rule and count how many are caught.
 
     Returns:
@@ -105,8 +102,8 @@ def gradcheck(
         GradcheckError: if the rule fails; `.report` is the report.
         TypeError: if `fun` is not callable, `args` no tuple or traced, or `reference` does not
             take them.
-        ValueError: if nothing can be differentiated, or if the output changes between calls or
-            differs in structure from the reference's.
+        ValueError: if nothing can be differentiated, if `layers` names one that there is not, or if
+            the output changes between calls or differs in structure from the reference's.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -122,6 +119,7 @@ def gradcheck(
     A. S. Lewis and M. L. Overton, "A robust gradient sampling algorithm", 2005.
     """
     validate(fun, args, order)
+    names = _names(layers, order)
     args = canonical(args)
     out = check_outputs(fun, args)
     for name, other in (("reference", reference), ("surrogate", surrogate)):
@@ -133,20 +131,45 @@ def gradcheck(
         "surrogate": surrogate,
         "linear_in_cotangent": linear_in_cotangent,
         "order": order,
+        "layers": layers,
         "domain": domain,
         "seed": seed,
     }
     try:
         subject = make_subject(fun, args, reference, surrogate, options)
     except RuleError as error:
-        return _finish(fun, (_raising(error),), [], run, raise_exception)
+        return _finish(fun, (_raising(error),), (), run, raise_exception)
+    arguments = subject.arguments
     with np.errstate(all="ignore"):
-        checks = _layers(subject, out, order)
-    report = _finish(fun, checks, subject.notes, run, raise_exception)
+        found = compare(subject, probes(arguments, subject.rng, subject.loops, domain))
+        checks = asked(Observed(subject, out, found), names)
+    notes = (*subject.notes, *said_of(arguments), *found.notes)
+    notes += tuple(note for check in checks for note in check.notes)
+    report = _finish(fun, checks, notes, run, raise_exception)
     if mutate:
         common = {"linear_in_cotangent": linear_in_cotangent, "seed": seed, "domain": domain}
         report = report.with_mutants(_mutants(fun, args, reference, surrogate, common))
     return report
+
+
+def _names(layers: tuple[str, ...] | None, order: int) -> tuple[str, ...]:
+    """The names of the layers to ask: all of the order, or the given ones."""
+    of_order = tuple(name for name in LAYERS if order == 2 or name != "second order")
+    if layers is None:
+        return of_order
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise TypeError(
+            f"gradcheck: expected layers to be a tuple of names, such as ('autodiff',), got "
+            f"{layers!r}"
+        )
+    given = tuple(layers)
+    if not given or not set(given) <= set(of_order):
+        expected = ", ".join(map(repr, of_order))
+        raise ValueError(
+            f"gradcheck: expected layers, with order={order}, to be some of {expected}, got "
+            f"{layers!r}"
+        )
+    return given
 
 
 def _raising(error: RuleError) -> Check:
@@ -182,29 +205,10 @@ def _mutants(
     return tuple(found)
 
 
-def _layers(subject: Subject, out: Any, order: int) -> tuple[Check, ...]:
-    found = compare(subject)
-    checks = [check_types(subject), check_primal(subject, out, found)]
-    checks.append(check_linearity(subject, found))
-    agreement = check_agreement(subject, found)
-    if agreement.verdict == PASS:
-        agreement = check_sweep(subject, agreement)
-    checks.append(with_unvisited(agreement, subject))
-    checks.append(check_differences(subject, found, agreement.verdict == PASS))
-    checks.extend(check_transformations(subject, found, FAIL in {c.verdict for c in checks}))
-    right = FAIL not in {check.verdict for check in checks}
-    if right:
-        checks.append(check_shapes(subject, found))
-        checks.append(check_precision(subject, found))
-    if order == 2 and right:
-        checks.append(check_second_order(subject, found))
-    return tuple(checks)
-
-
 def _finish(
     fun: Callable[..., Any],
     checks: tuple[Check, ...],
-    notes: list[str],
+    notes: tuple[str, ...],
     run: dict[str, Any],
     raise_exception: bool,
 ) -> GradcheckReport:
@@ -215,7 +219,7 @@ def _finish(
     if blamed is not None:
         said, cause = blamed.diagnosis or blamed.detail, blamed.cause
         again = blamed.reproduce or reproduce.call(fun, run, blamed.name)
-    report = GradcheckReport(name, verdict, checks, said, cause, tuple(notes), again)
+    report = GradcheckReport(name, verdict, checks, said, cause, notes, again)
     if verdict == FAIL and raise_exception:
         raise GradcheckError(report)
     return report

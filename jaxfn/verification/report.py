@@ -32,7 +32,8 @@ class Check:
 
     `power` is the smallest relative error that this run would have caught in the elements that
     the layer compares, or None where the layer compares no numbers. `reproduce` is a line of
-    Python that shows a failure again, where the layer has one of its own.
+    Python that shows a failure again, where the layer has one of its own. `notes` are what is to be
+    said of the function on the way.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Check:
     diagnosis: str = ""
     cause: str = ""
     reproduce: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

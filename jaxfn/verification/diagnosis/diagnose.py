@@ -4,6 +4,7 @@ Patterns are tried from the most to the least specific, each on the gradients of
 reference for all cotangents at all probes.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -40,7 +41,7 @@ from jaxfn.verification.subject.subject import Subject
 UNNAMED = "a term of the gradient of"  # so begins what is said where no pattern fits
 
 
-def diagnose(subject: Subject, found: Comparison, wrong: list[Judgement]) -> Cause:
+def diagnose(subject: Subject, found: Comparison, wrong: Sequence[Judgement]) -> Cause:
     """The pattern of the differences that were judged to be errors."""
     probes = {int(found.which[j.item]) for j in wrong}
     items = np.array([i for i in np.flatnonzero(found.usable) if found.which[i] in probes], int)
@@ -93,7 +94,7 @@ def _extra(seen: Seen) -> str:
     return f", and {extra.sum()} entries of its Jacobian should be zero and are not"
 
 
-def _against_slopes(found: Comparison, wrong: list[Judgement], leaf: Leaf) -> Cause | None:
+def _against_slopes(found: Comparison, wrong: Sequence[Judgement], leaf: Leaf) -> Cause | None:
     """One factor between the rule and differences, where these refute autodiff as well.
 
     Autodiff of a bisection is zero: its steps do not depend on where the root is.
@@ -118,12 +119,12 @@ def _belongs(judged: Judgement, leaf: Leaf) -> bool:
     return leaf.start <= judged.element < leaf.start + leaf.size
 
 
-def _is_bad(wrong: list[Judgement], leaf: Leaf) -> bool:
+def _is_bad(wrong: Sequence[Judgement], leaf: Leaf) -> bool:
     return any(_belongs(j, leaf) for j in wrong)
 
 
 def _is_near(found: Comparison, item: int) -> bool:
-    return found.probes[found.which[item]].kind in (GIVEN, NEAR)
+    return found.is_near(item)
 
 
 def _not_finite(seen: Seen) -> Cause | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxfn.verification.diagnosis.seen import Cause, Seen, close
-from jaxfn.verification.evidence.agreement import BASIS
+from jaxfn.verification.evidence.observation import BASIS
 from jaxfn.verification.subject.coordinates import Leaf
 
 FEW = 6  # numbers that a formula must explain

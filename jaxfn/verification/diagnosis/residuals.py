@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxfn.verification.diagnosis.seen import Cause, Seen, close
-from jaxfn.verification.subject.subject import columns_of, run_rows
+from jaxfn.verification.points.probes import columns_of
+from jaxfn.verification.subject.subject import run_rows
 
 MOST_LEAVES = 6
 

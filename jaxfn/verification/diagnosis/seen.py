@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxfn.verification.evidence.agreement import BASIS, Comparison
+from jaxfn.verification.evidence.agreement import Comparison
+from jaxfn.verification.evidence.observation import BASIS
 from jaxfn.verification.subject.coordinates import Leaf
 from jaxfn.verification.subject.subject import Subject, run_rows
 
@@ -43,13 +44,14 @@ class Jacobians:
         return found.rule[items] / scale, found.reference[items] / scale
 
     def _pulled(self) -> tuple[np.ndarray, np.ndarray] | None:
-        subject, probe, size = self.subject, self.found.probes[0], self.subject.rule.size
+        subject, found, size = self.subject, self.found, self.subject.rule.size
+        probe = found.probes[0]
         entries = size * subject.arguments.size
         if subject.reference is None or size > MOST_OUTPUTS or entries > MOST_ENTRIES:
             return None
         x = np.repeat(probe.x[None], size, axis=0)
         integers = tuple(np.repeat(part[None], size, axis=0) for part in probe.integers)
-        rows = (x, integers, subject.cotangent_scale * np.eye(size))
+        rows = (x, integers, found.cotangent_scale * np.eye(size))
         rule, reference = (
             run_rows(engine.pull, *rows)[1] for engine in (subject.rule, subject.reference)
         )

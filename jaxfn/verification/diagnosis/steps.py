@@ -48,7 +48,7 @@ def _jumps(seen: Seen, item: int, place: int) -> int:
     """How often the error of one element jumps as that element of the point moves; 0 if unclear."""
     subject, found = seen.subject, seen.found
     assert subject.reference is not None
-    probe = found.probes[found.which[item]]
+    probe = found.probe_of(item)
     x = np.repeat(probe.x[None], POINTS, axis=0)
     x[:, place] *= 1 + LENGTH * np.linspace(-1, 1, POINTS)
     integers = tuple(np.repeat(part[None], POINTS, axis=0) for part in probe.integers)

@@ -10,10 +10,10 @@ import numpy as np
 from jaxfn.verification.evidence.finite_difference import STEPS, Slopes, slopes
 from jaxfn.verification.points.probes import Probe, accepted, within
 from jaxfn.verification.subject.programs import precision
-from jaxfn.verification.subject.subject import Subject, run_rows
+from jaxfn.verification.subject.subject import DOUBLE, Subject, run_rows
 
-LOOP_MARGIN = 1e-4  # an iteration stopped early is this far from what an implicit rule assumes
 MOST_OUTPUTS = 4096  # whose derivatives are looked at one by one
+ELEMENTS = 4e7  # of the points that are evaluated at once
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def evaluate(subject: Subject, directions: Sequence[Direction]) -> list[Values]:
         return []
     ladder = np.concatenate([[0.0], STEPS, -STEPS])
     found = []
-    rows = max(1, int(4e7 // max(subject.arguments.size * len(ladder), 1)))
+    rows = max(1, int(ELEMENTS // max(subject.arguments.size * len(ladder), 1)))
     for start in range(0, len(directions), rows):
         group = directions[start : start + rows]
         x = np.concatenate([d.probe.x + ladder[:, None] * d.vector for d in group])
@@ -108,7 +108,7 @@ def evaluate(subject: Subject, directions: Sequence[Direction]) -> list[Values]:
         )
         values = _inside(subject, group, x, _run(subject, group, x, integers))
         program = subject.rule.pull if group[0].cotangent is not None else subject.values.value
-        eps = max(program.eps, 2.3e-16 if subject.wide else subject.native_eps)
+        eps = max(program.eps, DOUBLE if subject.wide else subject.native_eps)
         for d, block in zip(group, np.split(values, len(group)), strict=True):
             n = len(STEPS)
             found.append(Values(d, block[0], block[1 : n + 1], block[n + 1 :], eps))

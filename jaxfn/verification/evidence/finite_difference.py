@@ -11,10 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RATIO = 3.0
-STEPS = 0.1 * RATIO ** -np.arange(14.0)
-COLUMNS = 5
-SAFETY = 10.0
+from jaxfn.verification import constants
+
+RATIO = 3.0  # of one step to the next
+LONGEST, RUNGS = 0.1, 14.0  # the first step, and how many
+STEPS = LONGEST * RATIO ** -np.arange(RUNGS)
+COLUMNS = 5  # of Richardson's table
+SMALLEST = 3  # steps at which no curvature shows
+ROUGH = 6  # the first steps, at which differences may grow with the curvature
 
 
 @dataclass(frozen=True)
@@ -28,18 +32,19 @@ class Slopes:
     behind: np.ndarray
     behind_error: np.ndarray
 
-    def interval(self, safety: float = SAFETY) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest value that a derivative may have here, kinks included."""
-        low, high = self._hull(safety)
-        smooth = np.isfinite(self.central_error) & ~self.kinked(safety)
-        margin = safety * self.central_error
+        low, high = self._hull()
+        smooth = np.isfinite(self.central_error) & ~self.kinked()
+        margin = constants.DIFFERENCE_SAFETY * self.central_error
         return (
             np.where(smooth, self.central - margin, low),
             np.where(smooth, self.central + margin, high),
         )
 
-    def _hull(self, safety: float) -> tuple[np.ndarray, np.ndarray]:
+    def _hull(self) -> tuple[np.ndarray, np.ndarray]:
         """The one-sided derivatives with their margins; a side that is unknown does not count."""
+        safety = constants.DIFFERENCE_SAFETY
         low, high = np.full(self.ahead.shape, np.inf), np.full(self.ahead.shape, -np.inf)
         for side, error in ((self.ahead, self.ahead_error), (self.behind, self.behind_error)):
             known = np.isfinite(error)
@@ -48,12 +53,13 @@ class Slopes:
         unknown = ~np.isfinite(low)
         return np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
 
-    def kinked(self, safety: float = SAFETY) -> np.ndarray:
+    def kinked(self) -> np.ndarray:
         """Where the one-sided derivatives differ by more than their errors explain."""
         gap = np.abs(self.ahead - self.behind)
         errors = self.ahead_error + self.behind_error
         known = np.isfinite(self.ahead) & np.isfinite(self.behind) & np.isfinite(errors)
-        return known & (gap > safety * errors) & (gap > 1e-6 * np.abs(self.ahead))
+        clear = gap > constants.DIFFERENCE_SAFETY * errors
+        return known & clear & (gap > constants.KINK_SEEN * np.abs(self.ahead))
 
 
 def slopes(f0: np.ndarray, plus: np.ndarray, minus: np.ndarray, eps: float) -> Slopes:
@@ -69,7 +75,8 @@ def slopes(f0: np.ndarray, plus: np.ndarray, minus: np.ndarray, eps: float) -> S
         noise = noise_of(f0, plus, minus, eps)
         sides = np.abs(np.stack([plus - minus, plus - f0, f0 - minus]))  # of |x|, both sides rise
         variation = np.nan_to_num(sides, nan=0.0, posinf=0.0).max(axis=(0, 1))
-        hidden = (noise > 0.1 * variation) & (noise > 1e-6 * np.abs(f0))
+        hidden = noise > constants.DROWNED * variation
+        hidden &= noise > constants.NOISE_SEEN * np.abs(f0)
         noise = np.where(hidden, np.inf, noise)  # the slope drowns in the jitter
         h = STEPS[:, None]
         central = _extrapolated((plus - minus) / (2 * h), RATIO**2, RATIO**2, noise)
@@ -86,16 +93,17 @@ def noise_of(f0: np.ndarray, plus: np.ndarray, minus: np.ndarray, eps: float) ->
     """
     second = np.abs(plus + minus - 2 * f0)
     second = np.where(np.isfinite(second), second, 0.0)
-    smallest = second[-3:].max(axis=0)
-    growing = np.where(second[6:] >= second[5:-1], second[6:], 0.0).max(axis=0)
-    uneven = np.abs(plus[-4:-1] - minus[-4:-1] - RATIO * (plus[-3:] - minus[-3:])) / 2
+    smallest = second[-SMALLEST:].max(axis=0)
+    growing = np.where(second[ROUGH:] >= second[ROUGH - 1 : -1], second[ROUGH:], 0.0).max(axis=0)
+    rises = plus[-SMALLEST - 1 :] - minus[-SMALLEST - 1 :]
+    uneven = np.abs(rises[:-1] - RATIO * rises[1:]) / 2
     uneven = np.where(np.isfinite(uneven), uneven, 0.0).max(axis=0)
-    return np.maximum.reduce([smallest, growing, uneven, 2 * eps * np.abs(f0)])
+    return np.maximum.reduce([smallest, growing, uneven, constants.NOISE_ULPS * eps * np.abs(f0)])
 
 
 def _contradicted(column: np.ndarray, jitter: np.ndarray) -> np.ndarray:
     """How far each row is from what all finer rows allow: a chance agreement of two is no limit."""
-    allowed = 4 * jitter
+    allowed = constants.CONTRADICTION * jitter
     low, high = column - allowed, column + allowed
     known = np.isfinite(low)
     low, high = np.where(known, low, -np.inf), np.where(known, high, np.inf)
@@ -117,7 +125,7 @@ def _extrapolated(
         jitter = jitter[1:]
         if len(finer) == 0:
             break
-        estimate = np.maximum(gap + 2 * jitter, _contradicted(finer, jitter))
+        estimate = np.maximum(gap + constants.JITTER * jitter, _contradicted(finer, jitter))
         estimate = np.where(np.isfinite(estimate), estimate, np.inf)
         row = np.argmin(estimate, axis=0)[None]
         value = np.take_along_axis(finer, row, 0)[0]

@@ -7,9 +7,9 @@ function's own differences, with their error: they confirm the rule, refute it, 
 
 import numpy as np
 
+from jaxfn.verification import constants
 from jaxfn.verification.evidence.agreement import Comparison, typical_sizes
 from jaxfn.verification.evidence.differences import (
-    LOOP_MARGIN,
     Direction,
     Values,
     coordinate,
@@ -28,10 +28,14 @@ from jaxfn.verification.evidence.reservations import (
     usual,
 )
 from jaxfn.verification.points.probes import EXTREME, GIVEN, NEAR
-from jaxfn.verification.subject.subject import Subject, run_rows
+from jaxfn.verification.subject.subject import DOUBLE, Subject, run_rows
 
-ELEMENTS_GIVEN, ELEMENTS_MOVED = 24, 6
-OSCILLATIONS = 16
+ELEMENTS_GIVEN, ELEMENTS_MOVED, ELEMENTS_OF_MANY = 24, 6, 2  # judged at the given point, at others
+LOOKED_AT_AGAIN, OF_MANY = 40, 4  # elements; of a large function
+FINER = 0.03  # times the steps, when an element is looked at again
+LAST = 1e-3  # the rank of an unstable element: it is judged after all others
+OSCILLATIONS = 16  # points around an extreme one
+OSCILLATES_WITHIN = 1e-3  # of the point: how far around
 
 
 def judge(subject: Subject, found: Comparison) -> list[Judgement]:
@@ -41,28 +45,34 @@ def judge(subject: Subject, found: Comparison) -> list[Judgement]:
         for item, element in _suspects(subject, found, int(probe)):
             directions.append(coordinate(subject, found.probes[probe], element))
             items.append(item)
-    judged = [
+    first = [
         _judge_element(subject, found, item, values)
         for item, values in zip(items, evaluate(subject, directions), strict=True)
     ]
-    open_ones = [k for k, one in enumerate(judged) if one.outcome in (OPEN, WRONG)]
-    open_ones = open_ones[: 4 if subject.large else 40]
-    finer = [
-        coordinate(subject, found.probes[found.which[judged[k].item]], judged[k].element, 0.03)
-        for k in open_ones
-    ]
-    for k, values in zip(open_ones, evaluate(subject, finer), strict=True):
-        again = _judge_element(subject, found, items[k], values)
-        if again.outcome in (RIGHT, KINK) or judged[k].outcome == OPEN:
-            judged[k] = again
-    _look_farther(subject, found, judged, open_ones)
+    judged = _look_again(subject, found, first)
     judged = met(subject, found, trusted(found, in_range(subject, found, judged)))
     return judged + ties(subject, found, judged)
 
 
+def _look_again(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[Judgement]:
+    """The judgements with those that speak against the rule, or are open, made again."""
+    chosen = [k for k, one in enumerate(judged) if one.outcome in (OPEN, WRONG)]
+    chosen = chosen[: OF_MANY if subject.large else LOOKED_AT_AGAIN]
+    finer = [
+        coordinate(subject, found.probe_of(judged[k].item), judged[k].element, FINER)
+        for k in chosen
+    ]
+    closer = list(judged)
+    for k, values in zip(chosen, evaluate(subject, finer), strict=True):
+        again = _judge_element(subject, found, judged[k].item, values)
+        if again.outcome in (RIGHT, KINK) or judged[k].outcome == OPEN:
+            closer[k] = again
+    return _look_farther(subject, found, closer, chosen)
+
+
 def _look_farther(
     subject: Subject, found: Comparison, judged: list[Judgement], chosen: list[int]
-) -> None:
+) -> list[Judgement]:
     """Longer steps where those in proportion to a tiny element drown in the values' rounding.
 
     They are as long as the given array is large. What they confirm counts, not what they refute:
@@ -72,35 +82,37 @@ def _look_farther(
     typical = typical_sizes(subject)
     longer: dict[int, Direction] = {}
     for k in chosen:
-        one, probe = judged[k], found.probes[found.which[judged[k].item]]
+        one, probe = judged[k], found.probe_of(judged[k].item)
         if one.outcome in (WRONG, OPEN) and not _tells(found, one):
             vector = np.zeros(subject.arguments.size)
             vector[one.element] = typical[one.element]
-            if vector[one.element] > 10 * abs(probe.x[one.element]):
+            if vector[one.element] > constants.TINY_BESIDE * abs(probe.x[one.element]):
                 longer[k] = Direction(probe, vector, one.element)
+    farther = list(judged)
     for k, values in zip(longer, evaluate(subject, list(longer.values())), strict=True):
         again = _judge_element(subject, found, judged[k].item, values)
         if again.outcome in (RIGHT, KINK):
-            judged[k] = again
+            farther[k] = again
+    return farther
 
 
 def _tells(found: Comparison, one: Judgement) -> bool:
     """Whether differences are fine enough to tell the rule from the reference."""
     assert found.reference is not None
     gap = abs(found.rule[one.item, one.element] - found.reference[one.item, one.element])
-    return bool(one.high - one.low < 2 * gap)
+    return bool(one.high - one.low < constants.TELLS * gap)
 
 
 def _suspects(subject: Subject, found: Comparison, probe: int) -> list[tuple[int, int]]:
     items = found.items_of(probe)
     limit = ELEMENTS_GIVEN if found.probes[probe].kind == GIVEN else ELEMENTS_MOVED
     if subject.large:
-        limit = 2
+        limit = ELEMENTS_OF_MANY
     assert found.reference is not None
     with np.errstate(all="ignore"):
         excess = np.abs(found.rule[items] - found.reference[items]) / found.tolerance[items]
     excess = np.where(found.bad[items], np.where(np.isfinite(excess), excess, np.inf), -1.0)
-    settled = np.where(found.unstable[items], np.minimum(excess, 1e-3), excess)
+    settled = np.where(found.unstable[items], np.minimum(excess, LAST), excess)
     excess = np.where(excess > 0, settled, -1.0)
     worst = excess.max(axis=0)
     elements = np.flatnonzero(worst > 0)
@@ -124,7 +136,7 @@ def _judge_element(subject: Subject, found: Comparison, item: int, values: Value
         margin = max(tolerance, subject.relative_floor * abs(rule))
         expected = low - tolerance <= reference <= high + tolerance
         if not expected and not kinked and _far_off(rule, reference, low, high):
-            margin = max(margin, LOOP_MARGIN * abs(rule))
+            margin = max(margin, constants.LOOP_MARGIN * abs(rule))
         inside = low - margin <= rule <= high + margin
     outcome = _outcome(subject, found, item, element, (inside, expected, kinked, low, high))
     return Judgement(item, element, outcome, low, high)
@@ -136,7 +148,7 @@ def _far_off(rule: float, reference: float, low: float, high: float) -> bool:
     So they do autodiff of a bisection, whose values in steps make them less exact than they seem.
     """
     middle = (low + high) / 2
-    return abs(reference - middle) > 100 * abs(rule - middle)
+    return abs(reference - middle) > constants.FAR_OFF * abs(rule - middle)
 
 
 def _outcome(
@@ -153,8 +165,8 @@ def _outcome(
     if subject.has_surrogate and subject.stops:  # differences do not see what it stops
         known = False
     unstable = bool(found.unstable[item, element])
-    slack = 1e-9 * abs(rule)
-    near = found.probes[found.which[item]].kind in (GIVEN, NEAR)
+    slack = constants.LEAST_RELATIVE * abs(rule)
+    near = found.probe_of(item).kind in (GIVEN, NEAR)
     if not np.isfinite(rule) and subject.factorises and not near:
         return OPEN  # of a matrix that the check made singular
     if not np.isfinite(rule) and unstable:
@@ -162,7 +174,7 @@ def _outcome(
         return WRONG if (expected and _moderate(found, low, high)) or lost else OPEN
     if unstable and found.low[item, element] - slack <= rule <= found.high[item, element] + slack:
         return KINK
-    flat = known and max(abs(low), abs(high)) < 1e-9 * abs(rule)
+    flat = known and max(abs(low), abs(high)) < constants.FLAT * abs(rule)
     if flat and _unresolved(subject, found, item, element):
         return OPEN
     if inside and known and kinked:
@@ -182,12 +194,17 @@ def _bounded(found: Comparison, item: int, element: int) -> bool:
     """Whether beside a kink autodiff is finite and of the usual size: no reason to be nan there."""
     assert found.reference is not None
     ends = found.low[item, element], found.high[item, element], found.reference[item, element]
-    return bool(np.isfinite(ends).all() and np.abs(ends).max() <= 10 * usual(found))
+    return bool(
+        np.isfinite(ends).all()
+        and np.abs(ends).max() <= constants.USUAL_BESIDE_A_KINK * usual(found)
+    )
 
 
 def _moderate(found: Comparison, low: float, high: float) -> bool:
     """Whether differences are of a size that says something; where values jump they are not."""
-    return bool(np.isfinite([low, high]).all() and max(-low, high) <= 1e5 * usual(found))
+    return bool(
+        np.isfinite([low, high]).all() and max(-low, high) <= constants.MODERATE * usual(found)
+    )
 
 
 def _unresolved(subject: Subject, found: Comparison, item: int, element: int) -> bool:
@@ -197,17 +214,20 @@ def _unresolved(subject: Subject, found: Comparison, item: int, element: int) ->
     of 1e-6, and the slope of that is the rule. Its sign changes as the point moves by a part in a
     thousand; at 1e28 it does so between any two floats, whose values would be far apart by it.
     """
-    probe = found.probes[found.which[item]]
+    probe = found.probe_of(item)
     size = np.abs(found.rule[found.which == 0]).max(initial=0)
-    if probe.kind != EXTREME or not abs(found.rule[item, element]) < 10 * size:
+    if (
+        probe.kind != EXTREME
+        or not abs(found.rule[item, element]) < constants.USUAL_OSCILLATION * size
+    ):
         return False
     sizes = np.abs(found.primal[[item, 0]]).max(axis=0)
     values = float(np.abs(found.cotangents[item]) @ sizes)
-    spacing = np.finfo(np.float64).eps * abs(probe.x[element])
+    spacing = DOUBLE * abs(probe.x[element])
     if abs(found.rule[item, element]) * spacing > values:
         return True
     x = np.repeat(probe.x[None], OSCILLATIONS, axis=0)
-    x[:, element] *= 1 + 1e-3 * subject.rng.uniform(-1, 1, OSCILLATIONS)
+    x[:, element] *= 1 + OSCILLATES_WITHIN * subject.rng.uniform(-1, 1, OSCILLATIONS)
     integers = tuple(np.repeat(part[None], OSCILLATIONS, axis=0) for part in probe.integers)
     gammas = np.repeat(found.cotangents[[item]], OSCILLATIONS, axis=0)
     slopes = run_rows(subject.rule.pull, x, integers, gammas)[1][:, element]
@@ -219,7 +239,8 @@ def _stark(subject: Subject, found: Comparison, item: int, element: int) -> bool
     assert found.reference is not None
     rule, reference = found.rule[item, element], found.reference[item, element]
     gap = abs(rule - reference)
-    kind = found.probes[found.which[item]].kind
+    kind = found.probe_of(item).kind
     if kind in (GIVEN, NEAR):
-        return bool(gap > 3 * found.tolerance[item, element])
-    return bool(gap > 100 * found.tolerance[item, element] and gap > 1e-4 * abs(reference))
+        return bool(gap > constants.STARK_NEAR * found.tolerance[item, element])
+    beyond = gap > constants.STARK_AFAR * found.tolerance[item, element]
+    return bool(beyond and gap > constants.STARK_SHARE * abs(reference))

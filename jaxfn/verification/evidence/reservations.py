@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jaxfn.verification import constants
 from jaxfn.verification.evidence.agreement import Comparison
 from jaxfn.verification.evidence.differences import Direction, Values, evaluate, steps_of
 from jaxfn.verification.points.probes import GIVEN, NEAR, SPECIAL
 from jaxfn.verification.subject.subject import Subject, run_rows
 
 RIGHT, WRONG, OPEN, KINK = "right", "wrong", "open", "kink"
-BESIDE = 4
-AROUND = 64
-SINGULAR = 1e10
+BESIDE = 4  # points a little away, where nothing is tied
+AROUND = 64  # points whose gradients are sampled
+AWAY = 1e-3  # of the steps: how far away these are
 LADDERS = 1.0, 0.03, 1e-3  # of steps: those beyond the scale of the function mislead
 
 
@@ -47,17 +48,14 @@ def trusted(found: Comparison, judged: list[Judgement]) -> list[Judgement]:
     assert found.reference is not None
     refuted = any(
         j.outcome == RIGHT
-        and found.probes[found.which[j.item]].kind == GIVEN
+        and found.probe_of(j.item).kind == GIVEN
         and np.isfinite(found.reference[j.item, j.element])
         for j in judged
     )
     if not refuted:
         return judged
     near = (GIVEN, NEAR)
-    return [
-        j if found.probes[found.which[j.item]].kind in near else replace(j, outcome=OPEN)
-        for j in judged
-    ]
+    return [j if found.probe_of(j.item).kind in near else replace(j, outcome=OPEN) for j in judged]
 
 
 def in_range(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[Judgement]:
@@ -67,7 +65,7 @@ def in_range(subject: Subject, found: Comparison, judged: list[Judgement]) -> li
     """
     out = []
     for one in judged:
-        probe = found.probes[found.which[one.item]]
+        probe = found.probe_of(one.item)
         if one.outcome == WRONG and probe.kind not in (GIVEN, NEAR):
             row = (probe.x[None], tuple(p[None] for p in probe.integers))
             finite = np.isfinite(
@@ -81,7 +79,7 @@ def in_range(subject: Subject, found: Comparison, judged: list[Judgement]) -> li
 
 def _singular(found: Comparison, one: Judgement) -> bool:
     assert found.reference is not None
-    return bool(np.abs(found.reference[one.item]).max() > SINGULAR * usual(found))
+    return bool(np.abs(found.reference[one.item]).max() > constants.SINGULAR * usual(found))
 
 
 def met(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[Judgement]:
@@ -95,7 +93,7 @@ def met(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[Ju
     return [
         replace(j, outcome=OPEN)
         if j.outcome == WRONG
-        and found.probes[found.which[j.item]].kind == SPECIAL
+        and found.probe_of(j.item).kind == SPECIAL
         and np.isfinite(found.rule[j.item, j.element])
         and _right_beside(subject, found, j)
         else j
@@ -106,8 +104,8 @@ def met(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[Ju
 def _right_beside(subject: Subject, found: Comparison, one: Judgement) -> bool:
     """Whether rule and autodiff agree a little away from the point, where nothing is tied."""
     assert subject.reference is not None
-    probe = found.probes[found.which[one.item]]
-    away = 1e-3 * steps_of(subject, probe)
+    probe = found.probe_of(one.item)
+    away = AWAY * steps_of(subject, probe)
     noise = subject.rng.uniform(0.5, 1, (BESIDE, away.size))
     noise *= subject.rng.choice([-1.0, 1.0], noise.shape)
     integers = tuple(np.repeat(part[None], BESIDE, axis=0) for part in probe.integers)
@@ -117,7 +115,7 @@ def _right_beside(subject: Subject, found: Comparison, one: Judgement) -> bool:
         run_rows(engine.pull, *rows)[1] for engine in (subject.rule, subject.reference)
     )
     size = np.abs(reference).max(axis=1, keepdims=True, initial=0)
-    close = np.abs(rule - reference) <= 1e-5 * size
+    close = np.abs(rule - reference) <= constants.RIGHT_BESIDE * size
     return bool(close.all())
 
 
@@ -174,7 +172,7 @@ def _among_those_beside(
     """
     assert subject.reference is not None
     probe, vector = direction.probe, direction.vector
-    away = 1e-3 * steps_of(subject, probe)
+    away = AWAY * steps_of(subject, probe)
     x = probe.x + away * subject.rng.uniform(-1, 1, (AROUND, away.size))
     integers = tuple(np.repeat(part[None], AROUND, axis=0) for part in probe.integers)
     gammas = np.repeat(found.cotangents[[item]], AROUND, axis=0)
@@ -188,7 +186,7 @@ def _between(gradient: np.ndarray, direction: np.ndarray, low: float, high: floa
     """Whether the slope along the direction lies between, as far as that is known."""
     with np.errstate(all="ignore"):
         slope = float(gradient @ direction)
-        margin = 1e-6 * float(np.abs(gradient) @ np.abs(direction))
+        margin = constants.BETWEEN * float(np.abs(gradient) @ np.abs(direction))
     if not np.isfinite([low, high, slope]).all():
         return True
     return low - margin <= slope <= high + margin

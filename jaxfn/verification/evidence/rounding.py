@@ -9,13 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxfn.verification import constants
 from jaxfn.verification.subject.subject import Subject
 
-SAMPLES = 8
-ULPS = 4
-SAFETY = 30.0
-CANCELS = 1e3  # times the rounding of the largest terms: where more jitters, a rule loses digits
-VANISHES = 1e4  # ulps of the value, as a slope: a derivative below that is rounding alone
+SAMPLES, FEW = 8, 2  # moves; of a large function
+LONGER = 1 / 4  # of a cotangent: a longer move of it
+ULPS = 4  # that points and cotangents move by
 
 
 def shaken(
@@ -42,15 +41,15 @@ def shaken(
         near = (a * (1 + ULPS * subject.eps * _signed(rng, a.shape)) for a in (x, cotangents))
         moved = np.maximum(moved, change(evaluate(*near), base))
         if subject.linear:
-            longer = cotangents * _signed(rng, cotangents.shape) / 4
+            longer = LONGER * cotangents * _signed(rng, cotangents.shape)
             ends = [evaluate(x, cotangents + s * longer) for s in (1, -1)]
             moved = np.maximum(moved, change(ends[0] + ends[1], 2 * base))
-    return SAFETY * moved
+    return constants.SAFETY * moved
 
 
 def samples_of(subject: Subject) -> int:
     """How many moves are worth their time."""
-    return 2 if subject.large else SAMPLES
+    return FEW if subject.large else SAMPLES
 
 
 def _signed(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

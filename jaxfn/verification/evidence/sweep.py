@@ -11,26 +11,33 @@ from dataclasses import replace
 import numpy as np
 
 from jaxfn.verification.evidence.agreement import differs
-from jaxfn.verification.points.probes import FAR, Probe, at_points, redrawn
-from jaxfn.verification.subject.subject import Subject, columns_of, run_rows
+from jaxfn.verification.points.probes import FAR, Probe, at_points, columns_of, redrawn
+from jaxfn.verification.subject.subject import Subject, run_rows
 
 ELEMENTS = 2000  # of all points together
-POINTS = 8, 128
-LARGEST = 2000
-REACH = 8.0
-SUSPECTS = 6
+POINTS = 8, 128  # the fewest and the most
+LARGEST = 2000  # elements of a function that is swept
+REACH = 8.0  # of the even grid, to both sides
+DECADES, SMALLEST = 6, -3  # of the magnitudes, and the power of ten that they begin at
+SUSPECTS = 6  # of the worst points
+LEAST = 1e-300  # in the place of a tolerance of zero
 
 
-def swept(subject: Subject) -> tuple[Subject | None, int]:
-    """The subject with the suspicious points added, if there are any, and how many were visited."""
+def swept(subject: Subject, scale: float) -> tuple[tuple[Probe, ...], int]:
+    """The suspicious points, if there are any, and how many were visited.
+
+    Args:
+        subject: what is under test.
+        scale: of the cotangents.
+    """
     if subject.reference is None or subject.iterates or subject.arguments.size > LARGEST:
-        return None, 0
+        return (), 0
     points = _points(subject)
     if not points:  # the domain accepts none of them
-        return None, 0
+        return (), 0
     x, integers = columns_of(points)
     values = run_rows(subject.rule.value, x, integers)[0]
-    gammas = subject.cotangent_scale * subject.rng.choice([-1.0, 1.0], (len(x), subject.rule.size))
+    gammas = scale * subject.rng.choice([-1.0, 1.0], (len(x), subject.rule.size))
     rule, reference = (
         run_rows(engine.pull, x, integers, gammas)[1]
         for engine in (subject.rule, subject.reference)
@@ -41,12 +48,9 @@ def swept(subject: Subject) -> tuple[Subject | None, int]:
     bad = differs(rule, reference, tolerance)
     bad &= np.isfinite(values).all(axis=1, keepdims=True)
     with np.errstate(all="ignore"):
-        gap = np.where(bad, np.abs(rule - reference) / (tolerance + 1e-300), 0.0)
+        gap = np.where(bad, np.abs(rule - reference) / (tolerance + LEAST), 0.0)
     worst = np.argsort(-np.where(np.isnan(gap), np.inf, gap).max(axis=1, initial=0.0))
-    suspects = [points[i] for i in worst[:SUSPECTS] if bad[i].any()]
-    if not suspects:
-        return None, len(points)
-    return replace(subject, probes=[*subject.probes, *suspects]), len(points)
+    return tuple(points[i] for i in worst[:SUSPECTS] if bad[i].any()), len(points)
 
 
 def _points(subject: Subject) -> list[Probe]:
@@ -65,7 +69,7 @@ def _moves(subject: Subject, count: int) -> Iterator[tuple[str, str, np.ndarray]
         yield f"a sweep from -8 to 8 ({i})", FAR, REACH * (2 * row - 1)
     for i, row in enumerate(odd):
         signs = rng.choice([-1.0, 1.0], n)
-        yield f"a sweep of magnitudes ({i})", FAR, signs * 10 ** (6 * row - 3)
+        yield f"a sweep of magnitudes ({i})", FAR, signs * 10 ** (DECADES * row + SMALLEST)
 
 
 def _grid(rng: np.random.Generator, rows: int, n: int) -> np.ndarray:

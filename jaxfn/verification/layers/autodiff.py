@@ -8,8 +8,10 @@ from jaxfn.verification.diagnosis.diagnose import diagnose
 from jaxfn.verification.evidence.agreement import Comparison, compare, power_of
 from jaxfn.verification.evidence.judge import KINK, OPEN, RIGHT, WRONG, Judgement, judge
 from jaxfn.verification.evidence.sweep import swept
+from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.reproduce import pullback
 from jaxfn.verification.points.probes import GIVEN
+from jaxfn.verification.points.unvisited import with_unvisited
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check
 from jaxfn.verification.subject.elements import element_of
 from jaxfn.verification.subject.subject import Subject
@@ -18,6 +20,15 @@ AUTODIFF = (
     "every element of the gradient agrees with autodiff of the reference at every probe",
     "points that were not visited",
 )
+
+
+def check_autodiff(observed: Observed) -> Check:
+    """The agreement at all points and at those of a sweep, and what these did not visit."""
+    subject, found = observed.subject, observed.found
+    check = check_agreement(subject, found)
+    if check.verdict == PASS:
+        check = _check_sweep(subject, found, check)
+    return with_unvisited(check, subject.arguments, found.probes)
 
 
 def check_agreement(subject: Subject, found: Comparison) -> Check:
@@ -33,7 +44,7 @@ def check_agreement(subject: Subject, found: Comparison) -> Check:
         expected = found.reference[first.item].copy()
         if not np.isfinite(expected[first.element]):
             expected[first.element] = (first.low + first.high) / 2
-        probe = found.probes[found.which[first.item]]
+        probe = found.probe_of(first.item)
         seen = found.rule[first.item]
         worst = element_of(subject.arguments, first.element, seen, expected, probe.name)
         said, name = (cause := diagnose(subject, found, wrong)).text, cause.name
@@ -41,7 +52,7 @@ def check_agreement(subject: Subject, found: Comparison) -> Check:
         return Check("autodiff", FAIL, *AUTODIFF, power, worst, said, said, name, again)
     kinks = sum(j.outcome == KINK for j in judged)
     unsure = [j for j in judged if j.outcome == OPEN]
-    at_given = [j for j in unsure if found.probes[found.which[j.item]].kind == GIVEN]
+    at_given = [j for j in unsure if found.probe_of(j.item).kind == GIVEN]
     finite = [j for j in at_given if np.isfinite(found.reference[j.item, j.element])]
     if finite:
         text = f"{len(finite)} elements at the given point cannot be decided"
@@ -58,15 +69,15 @@ def check_agreement(subject: Subject, found: Comparison) -> Check:
     return Check("autodiff", PASS, *AUTODIFF, power, detail="; ".join(filter(None, said)))
 
 
-def check_sweep(subject: Subject, passed: Check) -> Check:
+def _check_sweep(subject: Subject, found: Comparison, passed: Check) -> Check:
     """The verdict with the points of a sweep added, where the others have passed."""
-    wider, count = swept(subject)
+    suspects, count = swept(subject, found.cotangent_scale)
     if count:
-        visited = f"{len(subject.probes)} probes and {count} points of a sweep"
+        visited = f"{len(found.probes)} probes and {count} points of a sweep"
         passed = replace(passed, detail="; ".join(filter(None, [passed.detail, visited])))
-    if wider is None:
+    if not suspects:
         return passed
-    again = check_agreement(wider, compare(wider))
+    again = check_agreement(subject, compare(subject, [*found.probes, *suspects]))
     return again if again.verdict == FAIL else passed
 
 

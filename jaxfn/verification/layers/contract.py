@@ -1,18 +1,23 @@
 """What JAX does not check: the types of the gradients, and the primal of the forward rule."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfn.verification.evidence.agreement import Comparison, differs
-from jaxfn.verification.points.probes import GIVEN, NEAR
+from jaxfn.verification import constants
+from jaxfn.verification.evidence.agreement import MEASURED, Comparison, differs
+from jaxfn.verification.layers.observed import Observed
+from jaxfn.verification.points.probes import GIVEN, NEAR, Probe, columns_of
 from jaxfn.verification.report import FAIL, PASS, Check
 from jaxfn.verification.subject.coordinates import is_inexact, is_integer, output_leaves
 from jaxfn.verification.subject.elements import leaf_element
-from jaxfn.verification.subject.subject import Subject, columns_of, run_rows
+from jaxfn.verification.subject.subject import Subject, run_rows
 
+FEW = 4  # points at which the integers of the output are compared
+MOVES, ULPS = 3, 4  # of a point, to see how far rounding moves the values
 TYPES = (
     "each gradient has its argument's structure, shape and dtype",
     "anything about values",
@@ -23,9 +28,9 @@ PRIMAL = (
 )
 
 
-def check_types(subject: Subject) -> Check:
+def check_types(observed: Observed) -> Check:
     """The dtype of each gradient; JAX lets a wrong one through."""
-    arguments = subject.arguments
+    subject, arguments = observed.subject, observed.subject.arguments
     wrong = []
     _, gradients = _types(subject)
     for leaf, gradient in zip(arguments.leaves, gradients, strict=True):
@@ -61,12 +66,13 @@ def _type(array: Any) -> str:
     return f"{array.dtype.name}{list(array.shape)}"
 
 
-def check_primal(subject: Subject, out: Any, found: Comparison) -> Check:
+def check_primal(observed: Observed) -> Check:
     """The forward rule's output against the function's own, at every probe.
 
     Infinite and nan ones are compared at the given point; beyond the domain rules may differ.
     """
-    wrong = _primal_types(subject, out) or _whole_outputs(subject, out)
+    subject, out, found = observed.subject, observed.out, observed.found
+    wrong = _primal_types(subject, out) or _whole_outputs(subject, out, found.probes)
     if wrong:
         text = "; ".join(wrong)
         return Check(
@@ -80,7 +86,7 @@ def check_primal(subject: Subject, out: Any, found: Comparison) -> Check:
     first = np.array([found.items_of(i)[0] for i in np.unique(found.which[found.usable])], int)
     tolerance = _tolerance(subject, found, first)
     own = np.abs(found.values[0])
-    large = own > 1e-6 * own.max(initial=0)
+    large = own > MEASURED * own.max(initial=0)
     known = large.any() and 0 in found.which[first]
     power = float(np.max(tolerance[0][large] / own[large])) if known else None
     given = np.union1d(first, np.flatnonzero(found.which == 0)[:1])
@@ -91,7 +97,7 @@ def check_primal(subject: Subject, out: Any, found: Comparison) -> Check:
         item = _worst(subject, found, items, computed[items])
         if item is not None:
             k, coordinate = item
-            probe = found.probes[found.which[k]].name
+            probe = found.probe_of(k).name
             own = found.values[found.which[k]]
             worst = leaf_element(output_leaves(out), coordinate, computed[k], own, probe)
             text = f"{who} computes another value than the function: {worst}"
@@ -124,7 +130,7 @@ def _primal_types(subject: Subject, out: Any) -> list[str]:
     return wrong
 
 
-def _whole_outputs(subject: Subject, out: Any) -> list[str]:
+def _whole_outputs(subject: Subject, out: Any, probes: Sequence[Probe]) -> list[str]:
     """The structure of the output, and the integers in it, from the forward rule."""
     arguments, fun = subject.arguments, subject.native.fun
     leaves = jax.tree.leaves(out)
@@ -147,7 +153,7 @@ def _whole_outputs(subject: Subject, out: Any) -> list[str]:
     if not any(is_integer(leaf) for leaf in leaves):
         return []
     compiled = jax.jit(both)
-    for probe in [p for p in subject.probes if p.kind in (GIVEN, NEAR)][:4]:
+    for probe in [p for p in probes if p.kind in (GIVEN, NEAR)][:FEW]:
         arrays = arguments.concrete(probe.x, False)
         pairs = zip(*map(jax.tree.leaves, compiled(arrays, list(probe.integers))), strict=True)
         if any(is_integer(a) and not np.array_equal(a, b) for a, b in pairs):
@@ -172,20 +178,20 @@ def _worst(
     if not bad.any():
         return None
     rows = np.flatnonzero(bad.any(axis=1))
-    x, integers = columns_of([found.probes[found.which[items[k]]] for k in rows])
+    x, integers = columns_of([found.probe_of(items[k]) for k in rows])
     spread = np.zeros((len(rows), own.shape[1]))
     with np.errstate(all="ignore"):
-        for _ in range(3):
+        for _ in range(MOVES):
             noise = subject.rng.choice([-1.0, 1.0], x.shape)
-            moved = run_rows(subject.rule.value, x * (1 + 4 * subject.eps * noise), integers)[0]
+            moved = run_rows(subject.rule.value, x * (1 + ULPS * subject.eps * noise), integers)[0]
             change = np.where(_same(moved, own[rows]), 0.0, np.abs(moved - own[rows]))
             spread = np.fmax(spread, change)
         gap = np.abs(seen[rows] - own[rows])
         gap = np.where(np.isfinite(gap), gap, np.where(bad[rows], np.inf, 0.0))
-        excess = gap / (tolerance[rows] + 30 * spread)
-        near = np.array([found.probes[found.which[items[k]]].kind in (GIVEN, NEAR) for k in rows])
-        limit = np.where(near, 1.0, 100.0)[:, None]
-        relative = gap > np.where(near[:, None], 0, 1e-4 * np.abs(own[rows]))
+        excess = gap / (tolerance[rows] + constants.SAFETY * spread)
+        near = np.array([found.is_near(items[k]) for k in rows])
+        limit = np.where(near, 1.0, constants.STARK_AFAR)[:, None]
+        relative = gap > np.where(near[:, None], 0, constants.STARK_SHARE * np.abs(own[rows]))
     excess = np.where(bad[rows] & relative & ~np.isnan(excess), excess / limit, 0.0)
     k, coordinate = np.unravel_index(np.argmax(excess), excess.shape)
     return (int(items[rows[k]]), int(coordinate)) if excess[k, coordinate] > 1 else None

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from jaxfn.verification import constants
 from jaxfn.verification.diagnosis.diagnose import Cause, diagnose
 from jaxfn.verification.evidence.agreement import Comparison
 from jaxfn.verification.evidence.differences import (
-    LOOP_MARGIN,
     Direction,
     Values,
     coordinate,
@@ -15,6 +15,7 @@ from jaxfn.verification.evidence.differences import (
     steps_of,
 )
 from jaxfn.verification.evidence.judge import WRONG, Judgement
+from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.reproduce import pullback
 from jaxfn.verification.points.probes import EXTREME, GIVEN, NEAR
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check
@@ -25,21 +26,25 @@ SHOWS = (
     "the gradient is the slope of the function's own values, within the differences' error",
     "errors smaller than that error; points that were not visited",
 )
-COORDINATES, COORDINATES_ALONE = 64, 512
+# a cause, of no failure: differences show that autodiff's derivative is no slope of the values
+SLOPELESS = "slopeless"
+COORDINATES, COORDINATES_ALONE = 64, 512  # elements that are all looked at; without a reference
+SOME, SOME_OF_MANY, BESIDE = 16, 3, 8  # elements otherwise; of a large function; at other points
+DENSE, DENSE_OF_MANY = 6, 2  # directions that move all elements; of a large function
+NAMED = 1e-4  # of the largest slope: what is named as wrong once the layer has failed
+LOOKED_AT_AGAIN = 8  # disagreements
+AGAIN = 0.41, 0.05  # times the steps of these
+NEARBY, AWAY = 2, 1e-3  # points beside one that disagrees, and how far, in steps
 STOPPED = (
     "the function calls stop_gradient, or draws from a gamma distribution, so that its derivative, "
     "which the rule gives, is not the slope of its values: no finite differences"
 )
 
 
-def check_differences(subject: Subject, found: Comparison, decided: bool) -> Check:
-    """Differences along coordinates and dense directions at the given point and some others.
-
-    Args:
-        subject: what is under test.
-        found: the gradients at all probes.
-        decided: whether autodiff has already settled the elements.
-    """
+def check_differences(observed: Observed) -> Check:
+    """Differences along coordinates and dense directions at the given point and some others."""
+    subject, found = observed.subject, observed.found
+    decided = observed.verdict("autodiff") == PASS
     if subject.has_surrogate:
         return Check("differences", SKIPPED, *SHOWS, detail="the gradient is that of a surrogate")
     directions = _directions(subject, found)
@@ -54,9 +59,12 @@ def check_differences(subject: Subject, found: Comparison, decided: bool) -> Che
                 along_one.append((int(item), values))
             if outcome == "wrong":
                 failures.append((int(item), values))
-    confirmed = _confirmed(subject, found, failures[:8], decided)
-    if subject.slopeless:
-        return Check("differences", SKIPPED, *SHOWS, detail=f"skipped because {STOPPED}")
+    confirmed = _confirmed(subject, found, failures[:LOOKED_AT_AGAIN], decided)
+    if isinstance(confirmed, str):
+        detail = f"skipped because {STOPPED}"
+        return Check(
+            "differences", SKIPPED, *SHOWS, detail=detail, cause=SLOPELESS, notes=(STOPPED,)
+        )
     known = [e for e in errors if np.isfinite(e)]
     power = float(np.median(known)) if known else None
     if confirmed is not None:
@@ -65,7 +73,7 @@ def check_differences(subject: Subject, found: Comparison, decided: bool) -> Che
         cause = _cause(subject, found, along_one)
         return replace(failed, diagnosis=cause.text, cause=cause.name)
     unsettled = outcomes.count("open")
-    if unsettled > 0.5 * max(len(outcomes), 1) and not decided:
+    if unsettled > constants.UNSETTLED * max(len(outcomes), 1) and not decided:
         text = f"differences do not settle along {unsettled} of {len(outcomes)} directions"
         return Check("differences", INCONCLUSIVE, *SHOWS, power, None, text)
     detail = f"{unsettled} of {len(outcomes)} comparisons undecided" if unsettled else ""
@@ -86,7 +94,7 @@ def _cause(subject: Subject, found: Comparison, along_one: list[tuple[int, Value
         estimates[item, values.direction.element] = _middle(found, item, values)
     whole = found.usable & np.isfinite(estimates).all(axis=1) & (found.which == 0)
     gap = np.abs(found.rule - estimates)
-    bad = whole[:, None] & (gap > 1e-4 * np.abs(estimates).max(axis=1, keepdims=True, initial=0))
+    bad = whole[:, None] & (gap > NAMED * np.abs(estimates).max(axis=1, keepdims=True, initial=0))
     wrong = [Judgement(int(i), int(e), WRONG, np.nan, np.nan) for i, e in np.argwhere(bad)]
     if not wrong:
         return Cause("region", "the gradient is wrong at points away from the given one")
@@ -113,12 +121,13 @@ def _directions(subject: Subject, found: Comparison) -> list[Direction]:
         ):
             continue
         steps = steps_of(subject, probe)
-        few = min(n, 0 if subject.huge else 3 if subject.large else 16)
+        few = min(n, 0 if subject.huge else SOME_OF_MANY if subject.large else SOME)
         elements = np.arange(n) if n <= limit else subject.rng.choice(n, few, replace=False)
         if probe.kind != GIVEN:
-            elements = elements[:8] if alone else elements[:0]
+            elements = elements[:BESIDE] if alone else elements[:0]
         directions += [coordinate(subject, probe, int(e)) for e in elements]
-        dense = 1 if n <= limit or subject.huge else 2 if subject.large else 6
+        many = DENSE_OF_MANY if subject.large else DENSE
+        dense = 1 if n <= limit or subject.huge else many
         for _ in range(dense):
             directions.append(Direction(probe, steps * subject.rng.choice([-1.0, 1.0], n)))
     return directions
@@ -134,16 +143,19 @@ def _outcome(subject: Subject, found: Comparison, item: int, values: Values) -> 
         slope = float(rule @ vector)
         low, high, _ = values.interval(gamma)
         size = float(np.abs(rule) @ np.abs(vector))
-        margin = 1e-6 * max(size, abs(low + high) / 2)
+        margin = constants.SLOPE_MARGIN * max(size, abs(low + high) / 2)
         if subject.iterates:
             largest = np.abs(found.rule[item]).max(initial=0.0)
-            margin = LOOP_MARGIN * max(abs(low + high) / 2, largest * np.abs(vector).sum())
+            margin = constants.LOOP_MARGIN * max(
+                abs(low + high) / 2, largest * np.abs(vector).sum()
+            )
         error = ((high - low) / 2 + margin) / abs(slope) if slope else np.inf
     if not np.isfinite([low, high]).all():
         return "open", np.inf
     if np.isfinite(slope) and low - margin <= slope <= high + margin:
-        return ("right" if error < 1e-2 or size == 0 or abs(slope) < 1e-6 * size else "open"), error
-    flat = subject.wide and max(-low, high) < 1e-9 * abs(slope)
+        settled = error < constants.SETTLED or size == 0
+        return ("right" if settled or abs(slope) < constants.SLOPE_MARGIN * size else "open"), error
+    flat = subject.wide and max(-low, high) < constants.FLAT * abs(slope)
     if flat and abs(slope) <= _hidden(subject, found, moved, vector):
         return "open", np.inf
     return "wrong", error
@@ -161,7 +173,7 @@ def _hidden(subject: Subject, found: Comparison, moved: slice, vector: np.ndarra
 
 def _confirmed(
     subject: Subject, found: Comparison, failures: list[tuple[int, Values]], decided: bool
-) -> tuple[int, Values] | None:
+) -> tuple[int, Values] | str | None:
     """A disagreement counts if two finer ladders of steps show it too.
 
     Where the rule agrees with autodiff, or all its elements have been judged, it has to
@@ -169,16 +181,12 @@ def _confirmed(
     """
     for item, values in failures:
         d = values.direction
-        again = evaluate(
-            subject, [Direction(d.probe, s * d.vector, d.element) for s in (0.41, 0.05)]
-        )
+        again = evaluate(subject, [Direction(d.probe, s * d.vector, d.element) for s in AGAIN])
         if not all(_outcome(subject, found, item, v)[0] == "wrong" for v in again):
             continue
         agree = found.reference is not None and not found.bad[item].any()
         if subject.stops and agree and not _same_forward(subject, found, item, values):
-            subject.slopeless = True
-            subject.notes.append(STOPPED)
-            return None
+            return SLOPELESS
         if (
             found.reference is None
             or (found.bad[item].any() and not decided)
@@ -197,7 +205,8 @@ def _same_forward(subject: Subject, found: Comparison, item: int, values: Values
         slope = float(subject.reference.tangent(d.probe.x, d.probe.integers, d.vector) @ gamma)
     except (TypeError, NotImplementedError):  # of what has no forward mode
         return False
-    return bool(low - 1e-6 * abs(slope) <= slope <= high + 1e-6 * abs(slope))
+    margin = constants.SLOPE_MARGIN * abs(slope)
+    return bool(low - margin <= slope <= high + margin)
 
 
 def _wrong_nearby(subject: Subject, found: Comparison, item: int, d: Direction) -> bool:
@@ -206,11 +215,11 @@ def _wrong_nearby(subject: Subject, found: Comparison, item: int, d: Direction) 
     Where ties are broken (the middle one of three equal elements that are sorted), a derivative
     may be right that lies between no one-sided ones; beside such a point nothing is tied.
     """
-    for _ in range(2):
-        away = 1e-3 * steps_of(subject, d.probe) * subject.rng.uniform(0.5, 1, d.vector.shape)
+    for _ in range(NEARBY):
+        away = AWAY * steps_of(subject, d.probe) * subject.rng.uniform(0.5, 1, d.vector.shape)
         signs = subject.rng.choice([-1.0, 1.0], d.vector.shape)
         probe = replace(d.probe, x=d.probe.x + signs * away)
-        (values,) = evaluate(subject, [Direction(probe, 1e-3 * d.vector)])
+        (values,) = evaluate(subject, [Direction(probe, AWAY * d.vector)])
         row = (probe.x[None], tuple(p[None] for p in probe.integers), found.cotangents[[item]])
         rule = run_rows(subject.rule.pull, *row)[1][0]
         low, high, _ = values.interval(found.cotangents[item])
@@ -218,7 +227,7 @@ def _wrong_nearby(subject: Subject, found: Comparison, item: int, d: Direction) 
         slope = float(rule @ values.direction.vector)
         if not (
             np.isfinite([low, high]).all()
-            and abs(slope - (low + high) / 2) > (high - low) / 2 + 1e-5 * size
+            and abs(slope - (low + high) / 2) > (high - low) / 2 + constants.WRONG_NEARBY * size
         ):
             return False
     return True

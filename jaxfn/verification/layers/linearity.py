@@ -5,9 +5,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxfn.verification.evidence.agreement import Comparison, typical_size
-from jaxfn.verification.evidence.differences import LOOP_MARGIN, steps_of
-from jaxfn.verification.evidence.rounding import CANCELS, shaken
+from jaxfn.verification import constants
+from jaxfn.verification.evidence.agreement import typical_size
+from jaxfn.verification.evidence.differences import steps_of
+from jaxfn.verification.evidence.rounding import shaken
+from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.reproduce import pullback
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
 from jaxfn.verification.subject.elements import element_of
@@ -17,35 +19,43 @@ SHOWS = (
     "zero gives exactly zero, sums give sums, multiples from 1e-8 to 1e8 give multiples",
     "that the linear map is the right one",
 )
+ALIKE, WHOLE = 1e-3, 0.01  # what is said of a failure: ratios, a whole degree
+LEAST = 1e-300  # in the place of a tolerance of zero
+NARROW = 5e-4  # a machine epsilon above it: half precision, whose range ends soon
 FACTORS = (-1.0, 0.5, 2.0, 1e-2, 1e2, 1e-4, 1e4, 1e-8, 1e8)
 
 
-def check_linearity(subject: Subject, found: Comparison) -> Check:
+def check_linearity(observed: Observed) -> Check:
     """Zero, additivity and scaling of the pullback at the given point and one nearby."""
+    subject, found = observed.subject, observed.found
     if not subject.linear:
         return Check("linearity", SKIPPED, *SHOWS, detail="declared not linear in the cotangent")
     rng, m = subject.rng, subject.rule.size
     a, b = rng.standard_normal((2, m)).astype(np.float32).astype(np.float64)
-    narrow = not subject.wide and subject.native_eps > 5e-4
-    factors = [f for f in FACTORS if not narrow or 1e-3 < abs(f) < 1e3]
+    narrow = not subject.wide and subject.native_eps > NARROW
+    factors = [f for f in FACTORS if not narrow or NARROW < abs(f) < 1 / NARROW]
     if subject.iterates:  # to a tolerance: small cotangents would drown in it
         factors = [f for f in factors if abs(f) >= 1]
     gammas = np.stack([np.zeros(m), a, b, a + b, *(f * a for f in factors)])
     structure = _structure(subject)
     usual = np.nan_to_num(np.abs(found.rule), posinf=0.0).max(axis=1, initial=0.0)
-    usual = 16 * subject.eps * typical_size(found, usual)
+    usual = constants.LINEAR_ULPS * subject.eps * typical_size(found, usual)
     if subject.iterates:
         structure += f"; multiples from 1 to {max(factors):g} alone, for the rule iterates"
-    for probe in subject.probes[: 1 if subject.huge else 2]:
+    for probe in found.probes[: 1 if subject.huge else 2]:
         rows = np.repeat(probe.x[None], len(gammas), axis=0)
         integers = tuple(np.repeat(p[None], len(gammas), axis=0) for p in probe.integers)
         values, pulled = run_rows(subject.rule.pull, rows, integers, gammas)
-        ulps = 16 * subject.eps * np.linalg.norm(np.nan_to_num(gammas[1:3] * values[1:3]))
+        ulps = (
+            constants.LINEAR_ULPS
+            * subject.eps
+            * np.linalg.norm(np.nan_to_num(gammas[1:3] * values[1:3]))
+        )
         least = ulps / steps_of(subject, probe) + usual
         text, bad = _fault(subject, pulled, factors, least)
         if text and not pulled[0].any():
             jitter = _jitter(subject, rows[1:4], integers, gammas[1:4])
-            allowed = least + np.minimum(jitter, CANCELS * least)
+            allowed = least + np.minimum(jitter, constants.CANCELS * least)
             text, bad = _fault(subject, pulled, factors, allowed)
         if text:
             coordinate, seen, expected = bad
@@ -70,8 +80,9 @@ def _jitter(subject: Subject, x: np.ndarray, integers: Any, gammas: np.ndarray) 
 
 def _relative(subject: Subject) -> float:
     """The tolerance; a rule that rounds too coarsely is judged elsewhere."""
-    relative = max(4 * subject.relative_floor, 16 * subject.rule.pull.eps)
-    return max(relative, LOOP_MARGIN if subject.iterates else 0.0)
+    computed = constants.COMPUTED_ULPS * subject.rule.pull.eps
+    relative = max(constants.OF_A_SUM * subject.relative_floor, computed)
+    return max(relative, constants.LOOP_MARGIN if subject.iterates else 0.0)
 
 
 def _fault(
@@ -101,25 +112,25 @@ def _fault(
             gap = np.where(np.isfinite(a), np.abs(row - a), 0)
             gap = np.where(np.isfinite(gap), gap, np.inf)
             if (gap > tolerance).any():
-                k = int(np.argmax(gap / np.maximum(tolerance, 1e-300)))
+                k = int(np.argmax(gap / np.maximum(tolerance, LEAST)))
                 return _nonlinear(a, scaled, factors, factor), (k, row, a)
         gap = np.abs(both - a - b)
         if (gap > tolerance).any():
-            k = int(np.argmax(gap / np.maximum(tolerance, 1e-300)))
+            k = int(np.argmax(gap / np.maximum(tolerance, LEAST)))
             return "not linear in the cotangent: not additive", (k, both, a + b)
     return "", None
 
 
 def _nonlinear(a: np.ndarray, scaled: np.ndarray, factors: list[float], factor: float) -> str:
     doubled, flipped = scaled[factors.index(2.0)], scaled[factors.index(-1.0)]
-    large = np.abs(a) > 1e-3 * np.abs(a).max(initial=0)
+    large = np.abs(a) > ALIKE * np.abs(a).max(initial=0)
     ratios = np.abs(doubled[large] / a[large])
     text = f"not linear in the cotangent: a multiple of {factor:g} does not give that multiple"
-    if large.any() and np.ptp(ratios) < 1e-3 * ratios.max():
+    if large.any() and np.ptp(ratios) < ALIKE * ratios.max():
         degree = float(np.log2(np.median(ratios)))
-        if abs(degree - round(degree)) < 0.01 and round(degree) != 1:
+        if abs(degree - round(degree)) < WHOLE and round(degree) != 1:
             text = f"not linear in the cotangent: degree {round(degree)}"
-        elif np.allclose(flipped, a, rtol=1e-4):
+        elif np.allclose(flipped, a, rtol=ALIKE):
             text = "not linear in the cotangent: the sign of the cotangent is lost"
     return text
 

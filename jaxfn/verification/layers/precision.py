@@ -5,22 +5,22 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
+from jaxfn.verification import constants
 from jaxfn.verification.diagnosis.seen import Cause
 from jaxfn.verification.evidence.agreement import Comparison
 from jaxfn.verification.evidence.differences import steps_of
-from jaxfn.verification.evidence.rounding import VANISHES
-from jaxfn.verification.points.probes import EXTREME, FAR, GIVEN, NEAR
+from jaxfn.verification.layers.observed import Observed
+from jaxfn.verification.points.probes import EXTREME, FAR, GIVEN, NEAR, columns_of
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
 from jaxfn.verification.subject.coordinates import Leaf
 from jaxfn.verification.subject.elements import element_of
-from jaxfn.verification.subject.subject import Subject, columns_of, run_rows
+from jaxfn.verification.subject.subject import Subject, run_rows
 
+LOW = 1e-5  # a machine epsilon above it: half precision
 SHOWS = (
     "in its own precision the error against float64 is at most a few times the plain operation's",
     "that the plain operation is accurate in that precision",
 )
-TIMES = 8.0
-VANISHING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ class Gradients:
         return self.kind in (GIVEN, NEAR)
 
 
-def check_precision(subject: Subject, found: Comparison) -> Check:
+def check_precision(observed: Observed) -> Check:
     """Errors of rule and plain operation against float64, and values that are not finite."""
+    subject, found = observed.subject, observed.found
     if not subject.wide:
         detail = "skipped because the agreement is already in the arguments' own precision"
         return Check("precision", SKIPPED, *SHOWS, detail=detail)
@@ -62,7 +63,7 @@ def check_precision(subject: Subject, found: Comparison) -> Check:
     for item, fault in faults:
         if fault is not None:
             (coordinate, text, cause), one = fault, seen[item]
-            probe = found.probes[found.which[item]].name
+            probe = found.probe_of(item).name
             name = f"{probe}, in the arguments' own precision"
             worst = element_of(subject.arguments, coordinate, one.rule, one.truth, name)
             return Check("precision", FAIL, *SHOWS, None, worst, text, cause.text, cause.name)
@@ -81,7 +82,7 @@ def _evaluated(subject: Subject, found: Comparison, items: np.ndarray) -> dict[i
     """The gradients for those items whose value is finite in the arguments' own precision."""
     if not items.size:
         return {}
-    x, integers = columns_of([found.probes[found.which[i]] for i in items])
+    x, integers = columns_of([found.probe_of(i) for i in items])
     rows = (x, integers, found.cotangents[items])
     primal, rule = run_rows(subject.native.pull, *rows)
     plain = [None] * len(items)
@@ -90,12 +91,12 @@ def _evaluated(subject: Subject, found: Comparison, items: np.ndarray) -> dict[i
     seen = {}
     for k, item in enumerate(map(int, items)):
         if np.isfinite(primal[k]).all():
-            kind, truth = found.probes[found.which[item]].kind, found.rule[item]
+            kind, truth = found.probe_of(item).kind, found.rule[item]
             plain_truth = truth if found.reference is None else found.reference[item]
             slopes = np.linalg.norm(found.cotangents[item] * primal[k]) / steps_of(
-                subject, found.probes[found.which[item]]
+                subject, found.probe_of(item)
             )
-            least, nothing = subject.native_eps * slopes, VANISHES * subject.eps * slopes
+            least, nothing = subject.native_eps * slopes, constants.VANISHES * subject.eps * slopes
             seen[item] = Gradients(kind, least, nothing, rule[k], truth, plain[k], plain_truth)
     return seen
 
@@ -123,12 +124,13 @@ def _typical(subject: Subject, truth: np.ndarray) -> np.ndarray:
 
 
 def _factor(subject: Subject) -> float:
-    return 4.0 if subject.native_eps > 1e-5 else 16.0
+    low = subject.native_eps > LOW
+    return constants.PRECISION_ULPS_LOW if low else constants.PRECISION_ULPS
 
 
 def _lost(subject: Subject, one: Gradients) -> tuple[int, str, Cause] | None:
     """An element that is not finite where that of the plain operation is, and is right."""
-    limit = min(float(np.finfo(np.float32).max), _largest(subject)) / 1e3
+    limit = min(float(np.finfo(np.float32).max), _largest(subject)) / constants.OVERFLOWS
     with np.errstate(all="ignore"):
         lost = ~np.isfinite(one.rule) & np.isfinite(one.truth) & (np.abs(one.truth) < limit)
         if one.plain is not None:
@@ -155,8 +157,8 @@ def _vanished(subject: Subject, one: Gradients) -> tuple[int, str, Cause] | None
     k = int(np.argmax(one.truth != 0))
     size = abs(one.truth[k])
     lost = (
-        abs(one.rule[k] - one.truth[k]) > size / 2
-        and abs(one.plain[k] - one.plain_truth[k]) < size / 8
+        abs(one.rule[k] - one.truth[k]) > constants.VANISHED * size
+        and abs(one.plain[k] - one.plain_truth[k]) < constants.KEPT * size
     )
     if not lost or size < max(_factor(subject) * one.least[k], _tiny(subject)):
         return None
@@ -176,7 +178,7 @@ def _inaccurate(
             error, allowed, size = _errors(subject, one, leaf, typical)
         if error.size == 0 or not np.isfinite(error).all() or not np.isfinite(allowed):
             continue
-        nothing = max(VANISHING * typical[leaf.start], one.nothing[leaf.part].max())
+        nothing = max(constants.VANISHING * typical[leaf.start], one.nothing[leaf.part].max())
         if np.abs(one.truth[leaf.part]).max() < nothing:
             continue  # terms that cancel do so exactly in one order of summation, not in another
         if error.max() > allowed:
@@ -204,7 +206,11 @@ def _errors(
     size = max(np.abs(truth).max(initial=0), typical[leaf.start] if leaf.size else 0.0)
     eps = float(np.finfo(np.float32).eps) if leaf.is_complex else _eps(leaf.dtype)
     least = one.least[leaf.part].min(initial=np.inf)
-    return error, float(TIMES * usual + _factor(subject) * (eps * size + least)), float(size)
+    return (
+        error,
+        float(constants.TIMES_AS_PLAIN * usual + _factor(subject) * (eps * size + least)),
+        float(size),
+    )
 
 
 def _eps(dtype: object) -> float:

@@ -15,6 +15,7 @@ from jaxfn.verification.points.probes import Probe
 from jaxfn.verification.report import Element
 from jaxfn.verification.subject.coordinates import cotangents, is_inexact, is_integer, wide_dtype
 from jaxfn.verification.subject.programs import precision
+from jaxfn.verification.subject.setup import function_name
 from jaxfn.verification.subject.subject import Subject
 
 MOST = 48  # numbers that are written out
@@ -23,18 +24,13 @@ DEFAULTS = {
     "surrogate": None,
     "linear_in_cotangent": True,
     "order": 2,
+    "layers": None,
     "domain": None,
 }
 
 
 class NoLiteralError(Exception):
     """A value that a line of Python cannot hold."""
-
-
-def function_name(fun: Any) -> str:
-    """What the function is called in a line of Python: `fun` where it has no name."""
-    name = getattr(fun, "__name__", "")
-    return name if name.isidentifier() else "fun"
 
 
 def call(fun: Any, options: dict[str, Any], layer: str) -> str:

@@ -5,23 +5,29 @@ from typing import Any
 
 import numpy as np
 
+from jaxfn.verification import constants
 from jaxfn.verification.evidence.agreement import Comparison, differs
 from jaxfn.verification.evidence.rounding import shaken
-from jaxfn.verification.layers.twice import Twice, by_differences, nothing
-from jaxfn.verification.points.probes import FAR, GIVEN, NEAR, SPECIAL, ZEROS, Probe
+from jaxfn.verification.layers.differences import SLOPELESS
+from jaxfn.verification.layers.observed import Observed
+from jaxfn.verification.layers.twice import Twice, by_differences, nothing, without_the_primal
+from jaxfn.verification.points.probes import FAR, GIVEN, NEAR, SPECIAL, ZEROS, Probe, columns_of
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check, Element
 from jaxfn.verification.subject.coordinates import Leaf
 from jaxfn.verification.subject.elements import element_of, leaf_element
 from jaxfn.verification.subject.setup import line
-from jaxfn.verification.subject.subject import Subject, columns_of, run_rows
+from jaxfn.verification.subject.subject import Subject
 
 SHOWS = (
     "the gradient of the gradient agrees, with respect to arguments and cotangent",
     "third and higher derivatives",
 )
-SAMPLES = 2
+MEASURED = 1e-3  # of the largest derivative: the power is that for those above it
+SAMPLES = 2  # cotangents and weights at each point
+MOST, MOST_OF_MANY = 6, 2  # points nearby, and as many far away; of a large function
+LOOKED_AT_AGAIN, ALONE = 6, 4  # items that differences decide; without a reference
 CAUSE = "second-order"
-SMALL = 1e-6  # of the largest derivative: less is no error
+SMALL = 1e-6  # of the largest derivative: less is not named in a diagnosis
 WRONG = "the gradient is right, its own derivative is not"
 LOST = (
     "the gradient and its derivative are right, but not the derivative of the value that the "
@@ -29,66 +35,77 @@ LOST = (
 )
 
 
-def check_second_order(subject: Subject, found: Comparison) -> Check:
+def check_second_order(observed: Observed) -> Check:
     """Reverse over reverse of the rule against that of the reference, and against differences."""
+    subject, found = observed.subject, observed.found
     probes = _points(subject, found, found.doubtful)
     trusted = any(p.kind in (GIVEN, NEAR) for p in probes)
     if not trusted:  # autodiff is wrong about the first order already
-        probes = [p for p in _points(subject, found, set()) if p.kind == NEAR]
+        probes = [p for p in _points(subject, found, frozenset()) if p.kind == NEAR]
     if not probes:
         detail = "skipped because there is no point at which the gradients are settled"
         return Check("second order", SKIPPED, *SHOWS, detail=detail)
     probes = [probe for probe in probes for _ in range(1 if subject.huge else SAMPLES)]
-    rows = _rows(subject, probes)
-    try:
-        program, rule = _twice(subject, rows)
-    except Exception as error:  # a rule need not be differentiable twice; the reason is reported
-        return Check("second order", SKIPPED, *SHOWS, detail=f"skipped because {line(error)}")
-    reference = None
+    differences = observed.check("differences")
+    slopeless = differences is not None and differences.cause == SLOPELESS
+    made, why = _twice(subject, probes, found.cotangent_scale, slopeless)
+    if made is None:  # a rule need not be differentiable twice; the reason is reported
+        detail = f"skipped because {why[-1]}"
+        return Check("second order", SKIPPED, *SHOWS, detail=detail, notes=_said(why[:-1]))
     if subject.reference is not None and trusted:
         try:
-            twice = getattr(subject.reference, program)
-            reference = np.concatenate(run_rows(twice, *rows), axis=1)
+            made = replace(made, reference=made.evaluated(subject.reference, made.rows))
         except Exception as error:  # then differences of the rule decide alone
-            subject.notes.append(f"second order rests on finite differences alone: {line(error)}")
-    return _decide(Twice(subject, probes, program, rows, rule, reference))
+            alone = f"second order rests on finite differences alone: {line(error)}"
+            return replace(_decide(made), notes=(*_said(why), alone))
+    return replace(_decide(made), notes=_said(why))
 
 
-def _rows(subject: Subject, probes: list[Probe]) -> tuple[Any, ...]:
+def _said(why: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"second order of the gradient alone: {reason}" for reason in why)
+
+
+def _rows(subject: Subject, probes: list[Probe], scale: float) -> tuple[Any, ...]:
     """Points, cotangents, and weights of the primal and of the gradient that they give."""
     x, integers = columns_of(probes)
     m, n, rng = subject.rule.size, subject.arguments.size, subject.rng
     gammas = rng.standard_normal((len(probes), m)).astype(np.float32).astype(np.float64)
     weights = rng.standard_normal((len(probes), m + n)).astype(np.float32).astype(np.float64)
-    return x, integers, subject.cotangent_scale * gammas, weights
+    return x, integers, scale * gammas, weights
 
 
-def _twice(subject: Subject, rows: tuple[Any, ...]) -> tuple[str, np.ndarray]:
+def _twice(
+    subject: Subject, probes: list[Probe], scale: float, slopeless: bool
+) -> tuple[Twice | None, tuple[str, ...]]:
     """The derivative of primal and gradient, or of the gradient alone where that is all there is.
 
     A surrogate's primal has another derivative than the function's, so has that of a function that
-    stops gradients, and a forward rule that iterates may have none.
+    stops gradients, and a forward rule that iterates may have none. Beside it what was raised on
+    the way.
     """
-    if not subject.has_surrogate and not subject.slopeless:
+    rows, why = _rows(subject, probes, scale), ()
+    programs = ("pull_twice", "gradient_twice")
+    for program in programs[1 if subject.has_surrogate or slopeless else 0 :]:
+        if program == "gradient_twice":
+            rows = without_the_primal(rows, subject.rule.size)
+        made = Twice(subject, probes, program, rows, np.zeros((0, 0)), None)
         try:
-            return "pull_twice", np.concatenate(run_rows(subject.rule.pull_twice, *rows), axis=1)
+            return replace(made, rule=made.evaluated(subject.rule, rows)), why
         except Exception as error:  # the gradient alone may still be differentiable
-            subject.notes.append(f"second order of the gradient alone: {line(error)}")
-    rows[3][:, : subject.rule.size] = 0.0
-    alone = run_rows(subject.rule.gradient_twice, *rows)
-    return "gradient_twice", np.concatenate(alone, axis=1)
+            why = (*why, line(error))
+    return None, why
 
 
-def _points(subject: Subject, found: Comparison, doubtful: set[int]) -> list[Probe]:
+def _points(subject: Subject, found: Comparison, doubtful: frozenset[int]) -> list[Probe]:
     usable = {i for i in found.which[found.usable]}
     # where the gradients differ (a kink, or autodiff is nan) their derivatives need not agree
     usable -= doubtful
-    near = [p for i, p in enumerate(subject.probes) if i in usable and p.kind in (GIVEN, NEAR)]
-    far = [p for i, p in enumerate(subject.probes) if i in usable and p.kind == FAR]
-    most = 1 if subject.huge else 2 if subject.large else 6
+    near = [p for i, p in enumerate(found.probes) if i in usable and p.kind in (GIVEN, NEAR)]
+    far = [p for i, p in enumerate(found.probes) if i in usable and p.kind == FAR]
+    most = 1 if subject.huge else MOST_OF_MANY if subject.large else MOST
     zeros = [
         p
-        for i, p in enumerate(subject.probes)
+        for i, p in enumerate(found.probes)
         if i in usable and p.name == ZEROS and np.isfinite(found.rule[found.items_of(i)]).all()
     ]
     return near[:most] + far[: 0 if subject.huge else most] + zeros[: 0 if subject.large else 1]
@@ -103,7 +120,7 @@ def _decide(twice: Twice) -> Check:
     power = _power(reference, tolerance, suspects)
     if not suspects.any():
         return Check("second order", PASS, *SHOWS, power)
-    order = np.argsort(-suspects.any(axis=1).astype(int), kind="stable")[:6]
+    order = np.argsort(-suspects.any(axis=1).astype(int), kind="stable")[:LOOKED_AT_AGAIN]
     for i in map(int, order):
         seen = by_differences(twice, i, suspects[i])
         if twice.probes[i].kind == SPECIAL:  # a convention at a kink, but nan is none
@@ -122,7 +139,7 @@ def _decide(twice: Twice) -> Check:
 
 def _by_differences_alone(twice: Twice) -> Check:
     """The verdict where the reference has no second derivative."""
-    near = [i for i, probe in enumerate(twice.probes) if probe.kind in (GIVEN, NEAR)][:4]
+    near = [i for i, probe in enumerate(twice.probes) if probe.kind in (GIVEN, NEAR)][:ALONE]
     none = np.zeros(twice.rule.shape[1], bool)
     found = {i: by_differences(twice, i, none) for i in near}
     for i, seen in found.items():
@@ -169,10 +186,8 @@ def _how(alone: Twice, item: int) -> str:
 
 def _without_the_primal(twice: Twice) -> Twice:
     """The derivatives of the gradient alone."""
-    *rows, weights = twice.rows
-    weights = weights.copy()
-    weights[:, : twice.subject.rule.size] = 0.0
-    alone = replace(twice, program="gradient_twice", rows=(*rows, weights), reference=None)
+    rows = without_the_primal(twice.rows, twice.subject.rule.size)
+    alone = replace(twice, program="gradient_twice", rows=rows, reference=None)
     alone = replace(alone, rule=alone.evaluated(twice.subject.rule, alone.rows))
     if twice.reference is not None and twice.subject.reference is not None:
         reference = alone.evaluated(twice.subject.reference, alone.rows)
@@ -183,7 +198,7 @@ def _without_the_primal(twice: Twice) -> Twice:
 def _power(reference: np.ndarray, tolerance: np.ndarray, suspects: np.ndarray) -> float | None:
     with np.errstate(all="ignore"):
         size = np.abs(reference)
-        large = (size > 1e-3 * size.max(axis=1, keepdims=True, initial=0)) & ~suspects
+        large = (size > MEASURED * size.max(axis=1, keepdims=True, initial=0)) & ~suspects
     return float(np.median(tolerance[large] / size[large])) if large.any() else None
 
 
@@ -196,10 +211,11 @@ def _tolerance(twice: Twice, reference: np.ndarray) -> np.ndarray:
         scale = np.zeros_like(finite)
         for part in _parts(subject):
             scale[:, part] = finite[:, part].max(axis=1, keepdims=True, initial=0)
-        tolerance = 10 * subject.relative_floor * finite + 10 * subject.absolute_floor * scale
+        tolerance = subject.relative_floor * finite + subject.absolute_floor * scale
+        tolerance *= constants.TWICE
         near = np.array([probe.kind in (GIVEN, NEAR) for probe in twice.probes])
         if near.any():  # what is nothing beside the usual size is the rounding of larger terms
-            tolerance[~near] += 1e-6 * np.median(scale[near], axis=0)
+            tolerance[~near] += constants.NOTHING_AFAR * np.median(scale[near], axis=0)
             tolerance[near, : subject.arguments.size] += nothing(twice, near)
         bad = differs(twice.rule, reference, tolerance).any(axis=1)
         if bad.any():

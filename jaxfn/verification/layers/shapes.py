@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxfn.verification import constants
 from jaxfn.verification.diagnosis.diagnose import UNNAMED, diagnose
 from jaxfn.verification.evidence.agreement import Comparison, compare, power_of
 from jaxfn.verification.evidence.judge import WRONG, Judgement, judge
+from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.points.probes import GIVEN, NEAR, Probe, is_permutation
 from jaxfn.verification.points.sizes import Axes, Resizing, Shape, groups
 from jaxfn.verification.points.structures import structure_of
@@ -27,9 +29,11 @@ SHAPES = (
     "the gradient agrees with autodiff at other sizes of the axes as well",
     "sizes that were not tried",
 )
-LARGEST = 50_000
-FAR_OFF = 1e4
+LARGEST = 50_000  # elements
+BESIDE = 0.2  # of each element: how far the other point is
+WITHIN = 0.8, 1.2  # times the elements that are repeated, so that no two are alike
 DEAR, CHEAP = 1.0, 0.4  # seconds of compilation
+GROUPS = 1, 2, 3  # of sizes: where it is dear, not cheap, cheap
 UNROLLED = 2, 20  # times and more equations: a loop over an axis that is written out
 
 
@@ -40,7 +44,7 @@ class Resized:
     text: str
     subject: Subject
     found: Comparison
-    wrong: list[Judgement]
+    wrong: tuple[Judgement, ...]
 
 
 def resized_subjects(subject: Subject, given: Comparison) -> Iterator[Resized]:
@@ -54,18 +58,20 @@ def resized_subjects(subject: Subject, given: Comparison) -> Iterator[Resized]:
     if any(structure_of(arguments.array(leaf, arguments.given)) for leaf in arguments.leaves):
         return
     accepts = _acceptance(subject)
-    largest = FAR_OFF * np.abs(given.values[0]).max(initial=1)
+    largest = constants.ANOTHER_MAGNITUDE * np.abs(given.values[0]).max(initial=1)
     seconds = subject.rule.pull.compile_seconds
-    count = 1 if seconds > DEAR else 2 if seconds > CHEAP else 3
+    few, some, all_groups = GROUPS
+    count = few if seconds > DEAR else some if seconds > CHEAP else all_groups
     for candidates in groups(_axes(subject), accepts)[:count]:
         for sizes in filter(accepts, candidates):
             other = _resized(subject, sizes)
             if other is None:
                 continue
-            found = compare(other, own_values=False)  # a program less to compile
+            probes = _probes(other, sizes)
+            found = compare(other, probes, own_values=False)  # a program less to compile
             if np.abs(found.values[0]).max(initial=0) > largest:
                 continue
-            wrong = [j for j in judge(other, found) if j.outcome == WRONG]
+            wrong = tuple(j for j in judge(other, found) if j.outcome == WRONG)
             yield Resized(sizes.text, other, found, wrong)
             break
 
@@ -153,7 +159,7 @@ def _resized(subject: Subject, sizes: Resizing) -> Subject | None:
     if rule is None or reference is None or rule.size != reference.size:
         return None
     values_engine = rule if not subject.has_surrogate else reference
-    other = replace(
+    return replace(
         subject,
         arguments=arguments,
         rule=rule,
@@ -161,11 +167,14 @@ def _resized(subject: Subject, sizes: Resizing) -> Subject | None:
         values=values_engine,
         native=rule,
         native_reference=None,
-        probes=[],
-        notes=[],
     )
-    near = arguments.given * (1 + 0.2 * subject.rng.uniform(-1, 1, arguments.size))
-    other.probes = [
+
+
+def _probes(other: Subject, sizes: Resizing) -> list[Probe]:
+    """The given point at other sizes, and one nearby."""
+    arguments = other.arguments
+    near = arguments.given * (1 + BESIDE * other.rng.uniform(-1, 1, arguments.size))
+    return [
         Probe(
             f"arguments of other sizes ({sizes.short})",
             kind,
@@ -174,7 +183,6 @@ def _resized(subject: Subject, sizes: Resizing) -> Subject | None:
         )
         for kind, x in ((GIVEN, arguments.given), (NEAR, near))
     ]
-    return other
 
 
 def _resize(given: Arguments, value: Any, shape: Shape, rng: np.random.Generator) -> Any:
@@ -187,14 +195,14 @@ def _resize(given: Arguments, value: Any, shape: Shape, rng: np.random.Generator
         if shape[axis] != size:
             array = np.take(array, np.arange(shape[axis]) % size, axis=axis)
     if is_inexact(value):
-        array = (array * rng.uniform(0.8, 1.2, array.shape)).astype(array.dtype)
+        array = (array * rng.uniform(*WITHIN, array.shape)).astype(array.dtype)
     return jnp.asarray(array)
 
 
-def check_shapes(subject: Subject, given: Comparison) -> Check:
+def check_shapes(observed: Observed) -> Check:
     """The agreement at other sizes."""
     found = []
-    for one in resized_subjects(subject, given):
+    for one in resized_subjects(observed.subject, observed.found):
         if one.wrong:
             return _failure(one)
         found.append(one)

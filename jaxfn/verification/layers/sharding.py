@@ -6,7 +6,7 @@ take that sum itself; autodiff does, and a rule that does not raises.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ PREFIX = "shard_map with "
 DEAR = 1.0  # seconds of compilation of the rule alone, above which fewer layouts are tried
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sharded:
     """What came of the layouts: gradients, or why there are none, with the layout's name.
 
@@ -37,6 +37,10 @@ class Sharded:
     refused: dict[str, str] = field(default_factory=dict)
     raised: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+
+    def without(self, name: str, why: str) -> "Sharded":
+        """The same with one layout skipped."""
+        return replace(self, skipped={**self.skipped, name: why})
 
     def note(self) -> str:
         """What is to be said of a rule whose values are right, but which the checks refuse."""
@@ -86,38 +90,40 @@ def layouts(points: Points) -> list[Variant]:
 
 def run_sharded(points: Points, chosen: list[Variant]) -> Sharded:
     """The gradients of the rule in each layout, on the first two devices."""
-    seen = Sharded()
     with precision(points.engine.wide):
         try:
             programs = {one.name: _gradients(points, points.engine, one) for one in chosen}
-            seen.results = points.evaluated(lambda at: {k: run(at) for k, run in programs.items()})
+            return Sharded(points.evaluated(lambda at: {k: run(at) for k, run in programs.items()}))
         except Exception:  # one of them raises: each is run alone
-            for one in chosen:
-                _run_alone(points, one, seen)
-    return seen
+            return _joined([_run_alone(points, one) for one in chosen])
 
 
-def _run_alone(points: Points, layout: Variant, seen: Sharded) -> None:
+def _joined(parts: list[Sharded]) -> Sharded:
+    def whole(name: str) -> dict[str, Any]:
+        return {key: value for part in parts for key, value in getattr(part, name).items()}
+
+    return Sharded(*(whole(field.name) for field in fields(Sharded)))
+
+
+def _run_alone(points: Points, layout: Variant) -> Sharded:
     """One layout; where the checks of `shard_map` refuse the rule, without them.
 
     Then each device keeps the gradient of its own point, and the sum is taken here. If that is
     right, the rule's values are, though it cannot be used so.
     """
+    name = layout.name
     try:
-        seen.results[layout.name] = points.evaluated(_gradients(points, points.engine, layout))
-        return
+        return Sharded({name: points.evaluated(_gradients(points, points.engine, layout))})
     except Exception as error:  # whatever it is, it is reported below
         reason = line(error)
     reference = points.subject.reference
     if reference is None or _raises(points, _gradients(points, reference, layout)):
-        seen.skipped[layout.name] = reason
-        return
+        return Sharded(skipped={name: reason})
     unchecked = _gradients(points, points.engine, layout, check=False)
     try:
-        seen.results[layout.name] = points.evaluated(unchecked)
-        seen.refused[layout.name] = reason
+        return Sharded({name: points.evaluated(unchecked)}, refused={name: reason})
     except Exception:  # the reason is the one above
-        seen.raised[layout.name] = reason
+        return Sharded(raised={name: reason})
 
 
 def rows_of(points: Points, engine: Engine, layout: Variant) -> np.ndarray | None:

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfn.verification.evidence.agreement import Comparison, differs
+from jaxfn.verification import constants
+from jaxfn.verification.evidence.agreement import differs
 from jaxfn.verification.evidence.differences import steps_of
 from jaxfn.verification.evidence.rounding import shaken
+from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.sharding import PREFIX, Sharded, layouts, rows_of, run_sharded
-from jaxfn.verification.layers.variants import GROUPS, Points, Variant, variants
+from jaxfn.verification.layers.variants import GROUPS, Points, Variant, points_of, variants
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check, Element
 from jaxfn.verification.subject.elements import element_of
 from jaxfn.verification.subject.programs import CALLBACKS, Engine, precision, precision_of_threads
@@ -24,23 +26,21 @@ TWO_DEVICES = (
     f"{SAME}and for one argument alone, and under shard_map on two devices",
     "shardings over more devices, and inside of an argument",
 )
-REPEATABLE = ("the same gradients each time, traced anew or not", "rare or slow changes of state")
+MIXED = 5  # points of the variants that move all arguments; the others have two each
 
 
-def check_transformations(
-    subject: Subject, found: Comparison, already_failed: bool
-) -> tuple[Check, Check]:
-    """The transformations, and whether the same call gives the same gradients.
-
-    Of a rule that has failed already, only whether it is right without `jit`.
-    """
-    points = Points(subject, found, 5 + 2 * GROUPS)
+def check_transformations(observed: Observed) -> Check:
+    """The transformations; of a rule that has failed already, only whether it is right untraced."""
+    subject, found = observed.subject, observed.found
+    before = [check for check in observed.checks if check.name != "determinism"]
+    already_failed = FAIL in {check.verdict for check in before}
+    points = points_of(subject, found, MIXED + 2 * GROUPS)
     shows = TWO_DEVICES if len(jax.devices()) > 1 else ONE_DEVICE
-    repeated, eager = _determinism(subject, points)
-    if subject.rule.pull.eager or repeated.verdict == FAIL:
+    changes = observed.verdict("determinism") == FAIL
+    if subject.rule.pull.eager or changes:
         why = "fun cannot be traced" if subject.rule.pull.eager else "the rule is not deterministic"
-        detail = f"skipped because {why}"
-        return Check("transformations", SKIPPED, *shows, detail=detail), repeated
+        return Check("transformations", SKIPPED, *shows, detail=f"skipped because {why}")
+    eager = _untraced(subject, points)
     chosen = [] if already_failed else variants(points)
     with precision_of_threads(subject.wide, subject.rule.pull.primitives):
         results, skipped = _run(points, chosen)
@@ -60,14 +60,25 @@ def check_transformations(
     for name in sorted(sharded.results.keys() & failures.keys()):
         if not _autodiff_is_right(subject, points, next(v for v in chosen if v.name == name)):
             del failures[name]
-            sharded.skipped[name] = "autodiff is not right there either"
-    subject.notes.extend(filter(None, [sharded.note()]))
+            sharded = sharded.without(name, "autodiff is not right there either")
     skipped += [f"{name} skipped because {why}" for name, why in sharded.skipped.items()]
     checked = _verdict(subject, shows, failures, sharded.fault(), "; ".join(skipped))
     if checked.cause == "jit" and "without jit" in failures and not already_failed:
         text = "right when traced, wrong without jit: a state that Python keeps from call to call?"
         checked = replace(checked, detail=text, diagnosis=text)
-    return checked, repeated
+    return replace(checked, notes=tuple(filter(None, [sharded.note()])))
+
+
+def _untraced(subject: Subject, points: Points) -> np.ndarray | None:
+    """The gradients without jit, each operation by itself; None where the function needs it."""
+    integers = tuple(p[0] for p in points.integers)
+    with precision(subject.wide):
+        try:
+            return subject.rule.without_jit(points.x[0], integers, points.gammas[0])()[
+                None, subject.rule.size :
+            ]
+        except Exception:  # works under jit alone: the layer of determinism says so
+            return None
 
 
 def _failures(
@@ -86,7 +97,7 @@ def _verdict(
     detail: str,
 ) -> Check:
     if not failures and not fault:
-        power = 4 * subject.relative_floor
+        power = constants.OF_A_SUM * subject.relative_floor
         return Check("transformations", PASS, *shows, power, detail=detail)
     if failures:
         cause, text = _cause(list(failures))
@@ -181,9 +192,14 @@ def _compare(
         expected, size = _plain(subject, variant, engine, rows)
         scale = size.max(axis=1, keepdims=True, initial=0)
         values = run_rows(engine.value, *rows[:2])[0]
-        ulps = 64 * subject.eps * np.linalg.norm(np.nan_to_num(values * rows[2]))
+        ulps = (
+            constants.TRANSFORMED_ULPS
+            * subject.eps
+            * np.linalg.norm(np.nan_to_num(values * rows[2]))
+        )
         least = ulps / steps_of(subject, points.probes[0])
-        tolerance = 4 * subject.relative_floor * size + 4 * subject.absolute_floor * scale + least
+        tolerance = subject.relative_floor * size + subject.absolute_floor * scale
+        tolerance = constants.OF_A_SUM * tolerance + least
         bad = differs(seen, expected, tolerance) & mask
         if bad.any():
             x, integers, gammas = rows
@@ -211,47 +227,3 @@ def _plain(
         part = subject.arguments.leaves[k].part
         gradients[:, part], size[:, part] = gradients[:, part].sum(0), size[:, part].sum(0)
     return gradients, size
-
-
-def _determinism(subject: Subject, points: Points) -> tuple[Check, np.ndarray | None]:
-    """The same pullback again and again: traced once, and without jit each time anew."""
-    rows = (points.x[:1], tuple(p[:1] for p in points.integers), points.gammas[:1])
-    compiled = [np.concatenate(run_rows(subject.rule.pull, *rows), axis=1) for _ in range(3)]
-    eager, reason = _eagerly(subject, points)
-    runs = [compiled, eager]
-    for kind, series in zip(("compiled", "without jit"), runs, strict=True):
-        for again in series[1:]:
-            if not np.array_equal(series[0], again, equal_nan=True):
-                k = int(np.argmax(np.abs(np.nan_to_num(series[0][0] - again[0]))))
-                n, m = subject.arguments.size, subject.rule.size
-                text = f"not deterministic: two calls with the same arguments differ ({kind})"
-                worst = None
-                if k >= m:
-                    worst = element_of(
-                        subject.arguments,
-                        k - m,
-                        again[0, m : m + n],
-                        series[0][0, m : m + n],
-                        "a second call",
-                    )
-                failed = Check(
-                    "determinism", FAIL, *REPEATABLE, None, worst, text, text, "nondeterministic"
-                )
-                return failed, None
-    gradient = eager[0][:, subject.rule.size :] if eager else None
-    return Check("determinism", PASS, *REPEATABLE, detail=reason), gradient
-
-
-def _eagerly(subject: Subject, points: Points) -> tuple[list[np.ndarray], str]:
-    engine, found = subject.rule, []
-    with precision(engine.wide):
-        try:
-            for k in range(3):
-                integers = tuple(p[0] for p in points.integers)
-                pull = engine.without_jit(points.x[0], integers, points.gammas[0])
-                if k == 2:  # a rule that keeps its residuals outside of them loses them here
-                    engine.without_jit(points.x[1], integers, points.gammas[0])
-                found.append(pull()[None])
-        except Exception as error:  # works under jit alone: reported, not judged
-            return [], f"without jit skipped because {line(error)}"
-    return found, ""

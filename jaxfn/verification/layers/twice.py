@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from jaxfn.verification import constants
 from jaxfn.verification.evidence.agreement import typical_sizes
-from jaxfn.verification.evidence.differences import LOOP_MARGIN, Direction, evaluate, steps_of
-from jaxfn.verification.evidence.rounding import VANISHES
+from jaxfn.verification.evidence.differences import Direction, evaluate, steps_of
 from jaxfn.verification.points.probes import Probe
 from jaxfn.verification.subject.programs import Engine
 from jaxfn.verification.subject.subject import Subject, run_rows
+
+Rows = tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray, np.ndarray]
+CHOSEN = 4  # elements whose derivatives are looked at one by one
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Twice:
     subject: Subject
     probes: list[Probe]
     program: str
-    rows: tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray, np.ndarray]
+    rows: Rows
     rule: np.ndarray
     reference: np.ndarray | None
 
@@ -61,7 +64,7 @@ def by_differences(twice: Twice, item: int, suspects: np.ndarray) -> Seen:
         outcome = _by_duality(twice, item) if subject.linear else "open"
         return Seen(outcome, suspects, slopes)
     elements = elements if elements.size else np.arange(n)
-    chosen = subject.rng.choice(elements, min(4, elements.size), replace=False)
+    chosen = subject.rng.choice(elements, min(CHOSEN, elements.size), replace=False)
     rule = twice.rule[item]
     steps = steps_of(subject, probe)
     directions = [Direction(probe, steps * np.eye(1, n, e)[0], int(e), gamma) for e in chosen]
@@ -71,13 +74,14 @@ def by_differences(twice: Twice, item: int, suspects: np.ndarray) -> Seen:
         with np.errstate(all="ignore"):
             rise = np.abs((values.plus - values.minus) @ weight)
             outside &= bool(np.isnan(rise).all())
-            jumps |= bool(rise[-1] > 1e-2 * rise.max())
+            jumps |= bool(rise[-1] > constants.STILL_RISES * rise.max())
             low, high, kinked = values.interval(weight)
             slope = rule[e] * steps[e]
             other = np.nan if twice.reference is None else twice.reference[item, e] * steps[e]
             size = np.abs(rule[:n] * steps).max()
-            margin = 10 * subject.relative_floor * abs(slope) + 10 * subject.absolute_floor * size
-            margin += LOOP_MARGIN * size if subject.iterates else 0.0
+            margin = subject.relative_floor * abs(slope) + subject.absolute_floor * size
+            margin *= constants.TWICE
+            margin += constants.LOOP_MARGIN * size if subject.iterates else 0.0
             outcomes.append(_outcome(slope, other, low - margin, high + margin, kinked))
             ends = np.concatenate([values.plus, values.minus])
             still = np.abs((ends - values.at) @ weight).max() <= least[e]
@@ -99,7 +103,7 @@ def _by_duality(twice: Twice, item: int) -> str:
     u, forward = weights[item, m:], twice.rule[item, n:]
     size = np.abs(pulled) @ np.abs(u) + np.abs(forward) @ np.abs(other[0])
     gap = abs(float(pulled @ u - forward @ other[0]))
-    return "right" if gap <= 10 * subject.relative_floor * size else "wrong"
+    return "right" if gap <= constants.TWICE * subject.relative_floor * size else "wrong"
 
 
 def _outcome(slope: float, other: float, low: float, high: float, kinked: bool) -> str:
@@ -109,8 +113,20 @@ def _outcome(slope: float, other: float, low: float, high: float, kinked: bool) 
         return "wrong"
     if kinked:  # any derivative between the one-sided ones is right
         return "right"
-    excludes = not low <= other <= high if np.isfinite(other) else high - low < 0.1 * abs(slope)
+    excludes = (
+        not low <= other <= high
+        if np.isfinite(other)
+        else high - low < constants.NARROW_ENOUGH * abs(slope)
+    )
     return "right" if excludes else "open"
+
+
+def without_the_primal(rows: Rows, outputs: int) -> Rows:
+    """The rows with weights of the gradient alone."""
+    x, integers, gammas, weights = rows
+    alone = weights.copy()
+    alone[:, :outputs] = 0.0
+    return x, integers, gammas, alone
 
 
 def nothing(twice: Twice, items: np.ndarray) -> np.ndarray:
@@ -120,4 +136,4 @@ def nothing(twice: Twice, items: np.ndarray) -> np.ndarray:
     values = run_rows(subject.rule.value, x[items], tuple(p[items] for p in integers))[0]
     size = np.linalg.norm(np.nan_to_num(values * gammas[items]), axis=1)
     size *= np.linalg.norm(weights[items, subject.rule.size :], axis=1)
-    return VANISHES * subject.eps * size[:, None] / typical_sizes(subject) ** 2
+    return constants.VANISHES * subject.eps * size[:, None] / typical_sizes(subject) ** 2

@@ -1,8 +1,7 @@
 """The transformations of JAX under which a rule must give the same gradients."""
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -10,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfn.verification.evidence.agreement import Comparison
-from jaxfn.verification.points.probes import GIVEN, NEAR
+from jaxfn.verification.points.probes import GIVEN, NEAR, Probe, columns_of
 from jaxfn.verification.subject.coordinates import cotangents, flatten_gradient
-from jaxfn.verification.subject.programs import quick_options
-from jaxfn.verification.subject.subject import Subject, columns_of
+from jaxfn.verification.subject.programs import Engine, quick_options
+from jaxfn.verification.subject.subject import Subject
 
-GROUPS = 5
+GROUPS = 5  # arguments that are looked at alone
+SMALL = 20_000  # elements of a function under all transformations
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,21 @@ class Variant:
     integers: bool = False
 
 
+@dataclass(frozen=True)
 class Points:
     """A few points and cotangents, stacked, and what the variants need of the engine."""
 
-    def __init__(self, subject: Subject, found: Comparison, count: int) -> None:
-        self.subject, self.engine = subject, subject.rule
-        usable = {int(i) for i in found.which[found.usable]}
-        near = [p for i, p in enumerate(found.probes) if i in usable and p.kind in (GIVEN, NEAR)]
-        probes = (near * count)[:count] if near else subject.probes[:1] * count
-        self.probes = probes
-        self.x, self.integers = columns_of(probes)
-        shape = (count, self.engine.size)
-        self.gammas = subject.rng.standard_normal(shape).astype(np.float32).astype(np.float64)
-        self.groups = _groups(subject)
+    subject: Subject
+    probes: tuple[Probe, ...]
+    x: Any
+    integers: tuple[Any, ...]
+    gammas: Any
+    groups: tuple[tuple[int, ...], ...]
+
+    @property
+    def engine(self) -> Engine:
+        """The rule's."""
+        return self.subject.rule
 
     def evaluated(self, run: Callable[["Points"], Any]) -> Any:
         """What `run` makes of the points, which are arguments of one compiled program.
@@ -59,9 +61,7 @@ class Points:
         """
 
         def call(x: Any, integers: Any, gammas: Any) -> Any:
-            traced = copy.copy(self)
-            traced.x, traced.integers, traced.gammas = x, integers, gammas
-            return run(traced)
+            return run(replace(self, x=x, integers=integers, gammas=gammas))
 
         options = quick_options(self.subject.arguments.size + self.engine.size)
         out = jax.jit(call, compiler_options=options)(self.x, self.integers, self.gammas)
@@ -87,21 +87,35 @@ class Points:
         return jnp.asarray(vector, self.engine.dtype)
 
 
-def _groups(subject: Subject) -> list[tuple[int, ...]]:
+def points_of(subject: Subject, found: Comparison, count: int) -> Points:
+    """The given point and those near it that can be used, and a cotangent for each."""
+    probes = settled_probes(found, count)
+    x, integers = columns_of(probes)
+    shape = (count, subject.rule.size)
+    gammas = subject.rng.standard_normal(shape).astype(np.float32).astype(np.float64)
+    return Points(subject, probes, x, integers, gammas, _groups(subject))
+
+
+def settled_probes(found: Comparison, count: int) -> tuple[Probe, ...]:
+    """So many of the given point and those near it that can be used, over and over."""
+    usable = {int(i) for i in found.which[found.usable]}
+    near = [p for i, p in enumerate(found.probes) if i in usable and p.kind in (GIVEN, NEAR)]
+    return tuple((near * count)[:count]) if near else found.probes[:1] * count
+
+
+def _groups(subject: Subject) -> tuple[tuple[int, ...], ...]:
     """The leaves by argument, or one by one where there is one argument only."""
     by_argument: dict[int, list[int]] = {}
     for k, leaf in enumerate(subject.arguments.leaves):
         by_argument.setdefault(leaf.argument, []).append(k)
-    groups = [tuple(group) for group in by_argument.values()]
-    if len(groups) == 1:
-        groups = [(k,) for k in groups[0]]
-    return groups
+    groups = tuple(tuple(group) for group in by_argument.values())
+    return tuple((k,) for k in groups[0]) if len(groups) == 1 else groups
 
 
 def variants(points: Points) -> list[Variant]:
     """The transformations to compare, the cheap ones alone for large functions."""
     subject, engine = points.subject, points.engine
-    small = subject.arguments.size + engine.size <= 20_000
+    small = subject.arguments.size + engine.size <= SMALL
 
     def pull(arrays: Any, integers: Any, gamma: Any, wrap: Any = lambda f: f) -> Any:
         outputs, pullback = jax.vjp(wrap(engine.of_leaves(integers)), arrays)
@@ -127,7 +141,7 @@ def variants(points: Points) -> list[Variant]:
     found.append(
         Variant("vmap over the cotangent", lambda at: _mapped_cotangent(at, pull, rows), rows, ())
     )
-    groups = points.groups if len(points.groups) > 1 else []
+    groups = points.groups if len(points.groups) > 1 else ()
     for g, group in enumerate(groups[:GROUPS]):
         name = group_name(subject, group)
         found.append(mapped(f"vmap over {name} alone", (5 + 2 * g, 6 + 2 * g), group))

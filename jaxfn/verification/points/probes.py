@@ -5,7 +5,7 @@ their own structure (sorted, symmetric, positive definite, triangular, normalise
 is kept; a point that the function does not accept is left out later.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from jaxfn.verification.points.structures import keep, structure_of
 from jaxfn.verification.subject.coordinates import Arguments, Leaf
+from jaxfn.verification.subject.subject import HUGE
 
 GIVEN, NEAR, FAR, SPECIAL, EXTREME = "given", "near", "far", "special", "extreme"
 ZEROS = "every second element zero"
-HUGE = 200_000  # elements: the random moves of so many cover the magnitudes in one point
 SPECIAL_VALUES = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 6.0, -6.0)
 
 
@@ -28,6 +28,12 @@ class Probe:
     kind: str
     x: np.ndarray
     integers: tuple[np.ndarray, ...]
+
+
+def columns_of(probes: Sequence[Probe]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """The points of probes as columns of a program."""
+    x = np.stack([probe.x for probe in probes])
+    return x, tuple(np.stack(part) for part in zip(*(p.integers for p in probes), strict=True))
 
 
 def probes(

@@ -35,6 +35,15 @@ def structure_of(a: np.ndarray) -> frozenset[str]:
     return frozenset(found)
 
 
+def said_of(arguments: Arguments) -> tuple[str, ...]:
+    """A sentence for each array whose structure the points keep."""
+    return tuple(
+        f"{leaf.path} stays as it is given: {', '.join(sorted(kept))}"
+        for leaf in arguments.leaves
+        if (kept := structure_of(arguments.array(leaf, arguments.given)))
+    )
+
+
 def _hermitian(a: np.ndarray) -> bool:
     return bool(np.allclose(a, np.conj(np.swapaxes(a, -1, -2)), atol=1e-6 * np.abs(a).max()))
 

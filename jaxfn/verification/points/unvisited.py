@@ -1,13 +1,14 @@
 """What the points had in common: what the agreement with autodiff does not show."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from jaxfn.verification.points.probes import Probe
 from jaxfn.verification.points.structures import structure_of
 from jaxfn.verification.report import Check
-from jaxfn.verification.subject.subject import Subject
+from jaxfn.verification.subject.coordinates import Arguments
 
 STRUCTURES = {
     "definite": "symmetric and positive definite",
@@ -20,18 +21,17 @@ STRUCTURES = {
 }
 
 
-def with_unvisited(check: Check, subject: Subject) -> Check:
+def with_unvisited(check: Check, arguments: Arguments, probes: Sequence[Probe]) -> Check:
     """The check, saying as well which structures and integers alone the points had.
 
     A rule may rest on a structure of the given arguments: `inv(A)` is the gradient of `log det A`
     for a symmetric `A` only. So the points keep it, and a rule that is wrong without it passes.
     """
-    said = [check.does_not_show, *_structures(subject), *_integers(subject)]
+    said = [check.does_not_show, *_structures(arguments), *_integers(arguments, probes)]
     return replace(check, does_not_show="; ".join(said))
 
 
-def _structures(subject: Subject) -> Iterator[str]:
-    arguments = subject.arguments
+def _structures(arguments: Arguments) -> Iterator[str]:
     for leaf in arguments.leaves:
         kept = sorted(structure_of(arguments.array(leaf, arguments.given)))
         if kept:
@@ -39,14 +39,13 @@ def _structures(subject: Subject) -> Iterator[str]:
             yield f"any {leaf.path} that is not {words}, as the given one is"
 
 
-def _integers(subject: Subject) -> Iterator[str]:
+def _integers(arguments: Arguments, probes: Sequence[Probe]) -> Iterator[str]:
     """The range of each integer argument: the points stay within that of the given ones."""
-    arguments = subject.arguments
     for k, position in enumerate(arguments.integer_positions):
         given = arguments.integers[k]
         if not given.size or given.dtype in (np.bool_, np.uint32):
             continue
-        arrays = [probe.integers[k] for probe in subject.probes]
+        arrays = [probe.integers[k] for probe in probes]
         low, high = min(a.min() for a in arrays), max(a.max() for a in arrays)
         path = arguments.paths[position]
         span = f"{low}" if low == high else f"{low} to {high}"

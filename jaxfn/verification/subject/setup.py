@@ -8,9 +8,6 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxfn.autodiff import CustomRule, autodiff, custom_rules
-from jaxfn.verification.layers.reproduce import function_name
-from jaxfn.verification.points.probes import probes
-from jaxfn.verification.points.structures import structure_of
 from jaxfn.verification.subject import jaxprs
 from jaxfn.verification.subject.coordinates import Arguments, is_inexact
 from jaxfn.verification.subject.programs import UNTRACEABLE, Engine
@@ -169,8 +166,7 @@ def make_subject(
     native, native_target, rule, other = _engines(fun, target, arguments, notes)
     wide = rule is not native
     rule.value(arguments.given[None], tuple(part[None] for part in arguments.integers))
-    rng = np.random.default_rng(options["seed"])
-    subject = Subject(
+    return Subject(
         arguments,
         rule,
         other,
@@ -178,7 +174,7 @@ def make_subject(
         native,
         native_target,
         wide,
-        rng,
+        np.random.default_rng(options["seed"]),
         linear=options["linear"],
         loops=bool(jaxprs.LOOPS & rule.value.primitives),
         composed=sum(rule.count for rule in rules or ()) > 1,
@@ -186,13 +182,8 @@ def make_subject(
         domain=options["domain"],
         name=function_name(fun),
         reference_name=name,
-        notes=notes,
+        notes=tuple(notes),
     )
-    subject.probes = probes(arguments, rng, subject.loops, subject.domain)
-    for leaf in arguments.leaves:
-        if kept := structure_of(arguments.array(leaf, arguments.given)):
-            notes.append(f"{leaf.path} stays as it is given: {', '.join(sorted(kept))}")
-    return subject
 
 
 def _engines(
@@ -221,6 +212,12 @@ def _widest(native: Engine, arguments: Arguments, notes: list[str]) -> Engine:
     if wide is None:
         notes.append(f"checked in the arguments' own precision; in float64: {reason}")
     return wide or native
+
+
+def function_name(fun: Any) -> str:
+    """What the function is called in a line of Python: `fun` where it has no name."""
+    name = getattr(fun, "__name__", "")
+    return name if name.isidentifier() else "fun"
 
 
 def _reference_name(

@@ -1,21 +1,25 @@
-"""What is under test: the rule, what it is compared with, and the points to compare at."""
+"""What is under test: the rule, and what it is compared with."""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxfn.verification.points.probes import HUGE, Probe
+from jaxfn.verification import constants
 from jaxfn.verification.subject import jaxprs
 from jaxfn.verification.subject.coordinates import Arguments
 from jaxfn.verification.subject.programs import Engine, Program
 
-FLOOR = 8.0  # ulps of the given dtype below which a difference is no error
+DOUBLE = float(np.finfo(np.float64).eps)
+SINGLE = float(np.finfo(np.float32).eps)
+NEARLY_DOUBLE = 1e-12  # a machine epsilon below it: no step is in single precision
+LARGE = 10_000  # elements: each evaluation is dear enough to take fewer
+HUGE = 200_000  # elements: the random moves of so many cover the magnitudes in one point
 
 
-@dataclass
+@dataclass(frozen=True)
 class Subject:
     """The rule under test and its references, in double precision where the function allows.
 
@@ -24,10 +28,10 @@ class Subject:
         reference: what autodiff differentiates; None where it cannot.
         values: the function whose differences are the gradient: `fun`, or the surrogate.
         native: the rule in the precision of the arguments; `native_reference` likewise.
-        slopeless: whether differences have shown that the function's derivative, by JAX's rules, is
-            not the slope of its values.
         composed: whether the function applies several rules, one after another.
         name: what the function is called in a line of Python; `reference_name` likewise.
+        rng: the source of all random choices, one after the other.
+        notes: what is to be said of the function whatever a layer finds.
     """
 
     arguments: Arguments
@@ -41,19 +45,16 @@ class Subject:
     linear: bool = True
     loops: bool = False
     composed: bool = False
-    cotangent_scale: float = 1.0
     has_surrogate: bool = False
-    slopeless: bool = False
     domain: Any = None
     name: str = "fun"
     reference_name: str = "reference"
-    probes: list[Probe] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     @property
     def large(self) -> bool:
         """Whether each evaluation is dear enough to take fewer."""
-        return self.arguments.size + self.rule.size > 10_000
+        return self.arguments.size + self.rule.size > LARGE
 
     @property
     def huge(self) -> bool:
@@ -85,7 +86,7 @@ class Subject:
         programs = [min(self.rule.pull.eps, self.native_eps)]
         if self.reference is not None:
             programs.append(self.reference.pull.eps)
-        return max([2.3e-16 if self.wide else self.native_eps, *programs])
+        return max([DOUBLE if self.wide else self.native_eps, *programs])
 
     @property
     def native_eps(self) -> float:
@@ -95,13 +96,15 @@ class Subject:
     @property
     def relative_floor(self) -> float:
         """The relative difference that is none: a few ulps of the arguments' own dtype."""
-        given = min(self.native_eps, 1.2e-7) if self.wide else self.native_eps
-        return max(FLOOR * given, 1e-9, 16 * self.eps)
+        given = min(self.native_eps, SINGLE) if self.wide else self.native_eps
+        computed = constants.COMPUTED_ULPS * self.eps
+        return max(constants.GIVEN_ULPS * given, constants.LEAST_RELATIVE, computed)
 
     @property
     def absolute_floor(self) -> float:
         """The difference, relative to the largest element of a leaf, that rounding makes."""
-        return (1000 if self.eps < 1e-12 else 64) * self.eps
+        in_double = self.eps < NEARLY_DOUBLE
+        return (constants.LEAF_ULPS_DOUBLE if in_double else constants.LEAF_ULPS) * self.eps
 
 
 def run_rows(program: Program, *columns: Any) -> tuple[np.ndarray, ...]:
@@ -118,9 +121,3 @@ def _run_row(program: Program, columns: Any, i: int) -> tuple[np.ndarray, ...]:
         return program(*jax.tree.map(lambda c: c[i : i + 1], columns))
     except jax.errors.JaxRuntimeError:
         return tuple(np.full((1, width), np.nan) for width in program.widths)
-
-
-def columns_of(probes: list[Probe]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """The points of probes as columns of a program."""
-    x = np.stack([probe.x for probe in probes])
-    return x, tuple(np.stack(part) for part in zip(*(p.integers for p in probes), strict=True))

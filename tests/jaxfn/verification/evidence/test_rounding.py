@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxfn.verification import gradcheck
-from jaxfn.verification.evidence.rounding import CANCELS, SAFETY, change, shaken
+from jaxfn.verification.constants import CANCELS, SAFETY
+from jaxfn.verification.evidence.rounding import change, shaken
 from jaxfn.verification.subject.setup import make_subject
 from tests.jaxfn.verification.bodies import hidden_wrong, rounding_correct
 

@@ -1,0 +1,66 @@
+"""The same call gives the same gradients: compiled once, and each operation by itself."""
+
+import numpy as np
+
+from jaxfn.verification.evidence.agreement import Comparison
+from jaxfn.verification.layers.observed import Observed
+from jaxfn.verification.layers.variants import settled_probes
+from jaxfn.verification.points.probes import columns_of
+from jaxfn.verification.report import FAIL, PASS, Check
+from jaxfn.verification.subject.elements import element_of
+from jaxfn.verification.subject.programs import precision
+from jaxfn.verification.subject.setup import line
+from jaxfn.verification.subject.subject import Subject, run_rows
+
+REPEATABLE = ("the same gradients each time, traced anew or not", "rare or slow changes of state")
+TIMES = 3  # that the same call is made
+
+
+def check_determinism(observed: Observed) -> Check:
+    """The same pullback again and again: traced once, and without jit each time anew."""
+    subject, found = observed.subject, observed.found
+    compiled = _compiled(subject, found)
+    eager, reason = _eagerly(subject, found)
+    for kind, series in (("compiled", compiled), ("without jit", eager)):
+        for again in series[1:]:
+            if not np.array_equal(series[0], again, equal_nan=True):
+                return _failure(subject, kind, series[0], again)
+    return Check("determinism", PASS, *REPEATABLE, detail=reason)
+
+
+def _failure(subject: Subject, kind: str, first: np.ndarray, again: np.ndarray) -> Check:
+    m = subject.rule.size
+    k = int(np.argmax(np.abs(np.nan_to_num(first - again))))
+    text = f"not deterministic: two calls with the same arguments differ ({kind})"
+    worst = None
+    if k >= m:
+        worst = element_of(subject.arguments, k - m, again[m:], first[m:], "a second call")
+    return Check("determinism", FAIL, *REPEATABLE, None, worst, text, text, "nondeterministic")
+
+
+def _cotangent(found: Comparison) -> np.ndarray:
+    """A dense one of those at the given point."""
+    given = found.cotangents[found.which == 0]
+    return given[np.argmax(np.count_nonzero(given, axis=1))]
+
+
+def _compiled(subject: Subject, found: Comparison) -> list[np.ndarray]:
+    x, integers = columns_of(settled_probes(found, 1))
+    rows = (x, integers, _cotangent(found)[None])
+    return [np.concatenate(run_rows(subject.rule.pull, *rows), axis=1)[0] for _ in range(TIMES)]
+
+
+def _eagerly(subject: Subject, found: Comparison) -> tuple[list[np.ndarray], str]:
+    engine, gamma = subject.rule, _cotangent(found)
+    first, other = settled_probes(found, 2)
+    seen = []
+    with precision(engine.wide):
+        try:
+            for k in range(TIMES):
+                pull = engine.without_jit(first.x, first.integers, gamma)
+                if k == TIMES - 1:  # a rule that keeps its residuals outside of them loses them
+                    engine.without_jit(other.x, first.integers, gamma)
+                seen.append(pull())
+        except Exception as error:  # works under jit alone: reported, not judged
+            return [], f"without jit skipped because {line(error)}"
+    return seen, ""

@@ -1,0 +1,56 @@
+"""The layers in the order in which they are asked: a new one is one new file and one line here."""
+
+from collections.abc import Iterable
+
+from jaxfn.verification.layers.autodiff import check_autodiff
+from jaxfn.verification.layers.contract import check_primal, check_types
+from jaxfn.verification.layers.determinism import check_determinism
+from jaxfn.verification.layers.differences import check_differences
+from jaxfn.verification.layers.linearity import check_linearity
+from jaxfn.verification.layers.observed import Layer, Observed
+from jaxfn.verification.layers.precision import check_precision
+from jaxfn.verification.layers.second_order import check_second_order
+from jaxfn.verification.layers.shapes import check_shapes
+from jaxfn.verification.layers.transformations import check_transformations
+from jaxfn.verification.report import Check
+
+LAYERS: dict[str, Layer] = {
+    "types": check_types,
+    "primal": check_primal,
+    "linearity": check_linearity,
+    "autodiff": check_autodiff,
+    "differences": check_differences,
+    "determinism": check_determinism,
+    "transformations": check_transformations,
+    "shapes": check_shapes,
+    "precision": check_precision,
+    "second order": check_second_order,
+}
+# What a layer says rests on what another one found, which is then asked as well.
+NEEDS = {
+    "differences": ("autodiff",),
+    "transformations": ("determinism",),
+    "second order": ("autodiff", "differences"),
+}
+# These ask where a rule that is right at the given arguments goes wrong: of a wrong one they are
+# not asked.
+OF_RIGHT_RULES = frozenset({"shapes", "precision", "second order"})
+
+
+def asked(observed: Observed, names: Iterable[str]) -> tuple[Check, ...]:
+    """What the layers of these names find.
+
+    Args:
+        observed: what is under test, and what was observed of it.
+        names: of layers in `LAYERS`.
+
+    Returns:
+        One check each, in the order of the table, without those that are not asked of a rule that
+        has failed.
+    """
+    wanted = frozenset(names)
+    needed = wanted | {need for name in wanted for need in NEEDS.get(name, ())}
+    for name, layer in LAYERS.items():
+        if name in needed and not (observed.failed and name in OF_RIGHT_RULES):
+            observed = observed.with_check(layer(observed))
+    return tuple(check for check in observed.checks if check.name in wanted)
