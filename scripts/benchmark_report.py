@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxfn.comparison.units import format_bytes
+from jaxfn.comparison.verdict.units import format_bytes
 from scripts.benchmark_timing import Row
 from scripts.run_directory import append_metrics
 

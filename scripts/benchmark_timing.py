@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxfn.comparison.compiled import build
+from jaxfn.comparison.figures.compiled import build
 
 FEWEST = 5  # rounds, unless fewer are asked for, or they take far too long
 _SAMPLE = 20e-3  # seconds that a sample lasts about: shorter ones are mostly the clock's

@@ -28,12 +28,12 @@ from rich.table import Table
 
 from jaxfn import autodiff
 from jaxfn.comparison import Comparison, compare
-from jaxfn.comparison.regimes import BOTH, LAYERS
-from jaxfn.comparison.residuals import NEW
-from jaxfn.comparison.result import Pair
-from jaxfn.comparison.timing import Timing
-from jaxfn.comparison.units import format_bytes, format_seconds
-from jaxfn.comparison.verdict import is_same_program, speed_ratio
+from jaxfn.comparison.figures.records import Pair
+from jaxfn.comparison.figures.regimes import BOTH, LAYERS
+from jaxfn.comparison.figures.residuals import NEW
+from jaxfn.comparison.figures.timing import Timing
+from jaxfn.comparison.verdict.judge import is_same_program, speed_ratio
+from jaxfn.comparison.verdict.units import format_bytes, format_seconds
 from jaxfn.verification import GradcheckReport, gradcheck
 from scripts.cases import CASES, LOSSES
 from scripts.device import Platform, select_platform

@@ -9,14 +9,15 @@ from typing import Any
 import jax
 
 from jaxfn.autodiff import autodiff, custom_rules
-from jaxfn.comparison.declared import with_gradient_of
-from jaxfn.comparison.environment import environment
-from jaxfn.comparison.measure import Effort, first_line, measure
-from jaxfn.comparison.problem import Leaf, Problem, make_problem
-from jaxfn.comparison.regimes import both
-from jaxfn.comparison.result import Comparison, Pair
-from jaxfn.comparison.units import format_bytes
-from jaxfn.comparison.verdict import judge
+from jaxfn.comparison.figures.declared import with_gradient_of
+from jaxfn.comparison.figures.environment import environment
+from jaxfn.comparison.figures.measure import Effort, first_line, measure
+from jaxfn.comparison.figures.problem import Leaf, Problem, make_problem
+from jaxfn.comparison.figures.records import Pair
+from jaxfn.comparison.figures.regimes import both
+from jaxfn.comparison.result import Comparison
+from jaxfn.comparison.verdict.judge import judge
+from jaxfn.comparison.verdict.units import format_bytes
 from jaxfn.verification import GradcheckReport, gradcheck
 
 

@@ -5,51 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from jaxfn.comparison.accuracy import Error
-from jaxfn.comparison.compiled import ProgramFigures
-from jaxfn.comparison.residuals import Residuals
-from jaxfn.comparison.timing import Timing
-from jaxfn.verification.report import GradcheckReport
-
-T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair(Generic[T]):
-    """The same figure of both sides.
-
-    Attributes:
-      rule: of the function with its custom rule.
-      reference: of what it is compared with.
-    """
-
-    rule: T
-    reference: T
-
-
-@dataclasses.dataclass(frozen=True)
-class Figures:
-    """All that was measured; what was not is empty or None, and a note says why.
-
-    Attributes:
-      errors: by quantity: the value, the gradient of each argument.
-      errors_against: what the errors are measured against.
-      residuals: what is kept between forward and backward pass.
-      programs: by regime, what the compiler made of it.
-      stages: the seconds to trace, lower and compile value and gradients in one jit.
-      times: by regime, the seconds of a run.
-      notes: what was not measured, and why.
-    """
-
-    errors: dict[str, Pair[Error]]
-    errors_against: str
-    residuals: Pair[Residuals]
-    programs: dict[str, Pair[ProgramFigures]]
-    stages: dict[str, Pair[Timing]]
-    times: dict[str, Pair[Timing]]
-    notes: tuple[str, ...] = ()
+from jaxfn.comparison.figures.records import Figures
+from jaxfn.verification import GradcheckReport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +41,12 @@ class Comparison:
     seed: int
 
     def __str__(self) -> str:
-        from jaxfn.comparison.text import as_text
+        from jaxfn.comparison.rendering.text import as_text
 
         return as_text(self)
 
     def __rich__(self) -> Any:
-        from jaxfn.comparison.text import as_rich
+        from jaxfn.comparison.rendering.text import as_rich
 
         return as_rich(self)
 
@@ -126,7 +85,7 @@ class Comparison:
           ImportError: without matplotlib (`pip install "jaxfn[train]"`).
           ValueError: if there are no figures.
         """
-        from jaxfn.comparison.plot import draw
+        from jaxfn.comparison.rendering.plot import draw
 
         draw(self, path)
 

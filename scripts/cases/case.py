@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxfn.comparison.declared import with_gradient_of
+from jaxfn.comparison.figures.declared import with_gradient_of
 
 
 @dataclasses.dataclass(frozen=True)

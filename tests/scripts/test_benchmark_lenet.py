@@ -12,7 +12,7 @@ from flax import nnx
 from jax import lax
 
 import models
-from jaxfn.comparison.flops import count_flops
+from jaxfn.comparison.figures.flops import count_flops
 from scripts import benchmark_lenet, flax_peer
 from scripts.benchmark_lenet import (
     COMPILED,

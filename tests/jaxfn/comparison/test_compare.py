@@ -14,8 +14,9 @@ import pytest
 from jax import lax
 
 import jaxfn
-from jaxfn.comparison import Comparison, compare, measure, regimes
-from jaxfn.comparison.regimes import EXPLANATIONS
+from jaxfn.comparison import Comparison, compare
+from jaxfn.comparison.figures import measure, regimes
+from jaxfn.comparison.figures.regimes import EXPLANATIONS
 from jaxfn.verification import GradcheckReport
 from tests.jaxfn.comparison.helpers import (
     FAILED,

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jaxfn.comparison import regimes
-from jaxfn.comparison.residuals import ARGUMENT, CONSTANT, NEW, OUTPUT, Residuals
-from jaxfn.comparison.result import Comparison, Figures, Pair
-from jaxfn.comparison.units import format_bytes, format_count, format_seconds
-from jaxfn.comparison.verdict import is_enough, is_same_program, speed_ratio
+from jaxfn.comparison.figures import regimes
+from jaxfn.comparison.figures.records import Figures, Pair
+from jaxfn.comparison.figures.residuals import ARGUMENT, CONSTANT, NEW, OUTPUT, Residuals
+from jaxfn.comparison.result import Comparison
+from jaxfn.comparison.verdict.judge import is_enough, is_same_program, speed_ratio
+from jaxfn.comparison.verdict.units import format_bytes, format_count, format_seconds
 
 RULE = "custom rule"
 _KINDS = {

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from jaxfn.comparison.result import Pair
-from jaxfn.comparison.timing import Timing, interleave, summarise
-from jaxfn.comparison.verdict import speed_ratio
+from jaxfn.comparison.figures.records import Pair
+from jaxfn.comparison.figures.timing import Timing, interleave, summarise
+from jaxfn.comparison.verdict.judge import speed_ratio
 
 
 def test_median_and_quartiles():

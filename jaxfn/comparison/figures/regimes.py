@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxfn.comparison.problem import Arrays, Flat, Problem
+from jaxfn.comparison.figures.problem import Arrays, Flat, Problem
 
 VALUE = "value"
 BOTH = "value and gradients"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from jaxfn.comparison import regimes, residuals
-from jaxfn.comparison.accuracy import EXACT
-from jaxfn.comparison.result import Figures, Pair
-from jaxfn.comparison.timing import FEWEST, Timing
-from jaxfn.comparison.units import format_bytes, format_count
+from jaxfn.comparison.figures import regimes, residuals
+from jaxfn.comparison.figures.accuracy import EXACT
+from jaxfn.comparison.figures.records import Figures, Pair
+from jaxfn.comparison.figures.timing import FEWEST, Timing
+from jaxfn.comparison.verdict.units import format_bytes, format_count
 
 WHERE = {
     regimes.BOTH: "in one jit",

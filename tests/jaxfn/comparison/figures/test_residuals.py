@@ -9,9 +9,9 @@ from flax import nnx
 from jax import lax
 
 import jaxfn
-from jaxfn.comparison.problem import make_problem
-from jaxfn.comparison.regimes import forward
-from jaxfn.comparison.residuals import Residuals, find_residuals
+from jaxfn.comparison.figures.problem import make_problem
+from jaxfn.comparison.figures.regimes import forward
+from jaxfn.comparison.figures.residuals import Residuals, find_residuals
 from tests.jaxfn.comparison.helpers import hoarding_sin, normal, plain_sin, quick, with_rule
 
 N = 6 * 8  # elements of X

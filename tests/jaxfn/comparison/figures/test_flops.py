@@ -11,7 +11,7 @@ from flax import nnx
 from jax import lax
 
 import jaxfn
-from jaxfn.comparison.flops import Flops, count_flops
+from jaxfn.comparison.figures.flops import Flops, count_flops
 from tests.jaxfn.comparison.helpers import normal
 
 X = normal(4, 8)

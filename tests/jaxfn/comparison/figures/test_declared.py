@@ -9,7 +9,7 @@ import pytest
 
 import jaxfn
 from jaxfn.comparison import compare
-from jaxfn.comparison.declared import with_gradient_of
+from jaxfn.comparison.figures.declared import with_gradient_of
 from tests.jaxfn.comparison.helpers import normal, quick
 
 X = normal(4, 5)

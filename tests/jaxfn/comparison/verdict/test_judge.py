@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 
-from jaxfn.comparison import regimes
-from jaxfn.comparison.accuracy import EXACT, Error
-from jaxfn.comparison.compiled import ProgramFigures
-from jaxfn.comparison.flops import Flops
-from jaxfn.comparison.residuals import Residual, Residuals
-from jaxfn.comparison.result import Figures, Pair
-from jaxfn.comparison.timing import Timing
-from jaxfn.comparison.verdict import judge
+from jaxfn.comparison.figures import regimes
+from jaxfn.comparison.figures.accuracy import EXACT, Error
+from jaxfn.comparison.figures.compiled import ProgramFigures
+from jaxfn.comparison.figures.flops import Flops
+from jaxfn.comparison.figures.records import Figures, Pair
+from jaxfn.comparison.figures.residuals import Residual, Residuals
+from jaxfn.comparison.figures.timing import Timing
+from jaxfn.comparison.verdict.judge import judge
 
 PROGRAM = ProgramFigures(
     flops=Flops(100),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from jaxfn.comparison import hlo
+from jaxfn.comparison.figures import hlo
 from tests.jaxfn.comparison.helpers import normal
 
 X = normal(4, 8)

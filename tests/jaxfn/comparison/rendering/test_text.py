@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import jaxfn
-from jaxfn.comparison import units
+from jaxfn.comparison.verdict import units
 from tests.jaxfn.comparison.helpers import FAILED, normal, plain_sin, quick, wrong_sin
 
 
@@ -69,7 +69,8 @@ def test_without_matplotlib_it_says_what_to_install(comparison, monkeypatch):
 
 def test_neither_rich_nor_matplotlib_is_imported_before_it_is_needed():
     code = (
-        "import sys, jaxfn.comparison.compare, jaxfn.comparison.text, jaxfn.comparison.plot\n"
+        "import sys, jaxfn.comparison.compare\n"
+        "import jaxfn.comparison.rendering.plot, jaxfn.comparison.rendering.text\n"
         "print({'rich', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from flax.linen import fp8_ops
 from jax.experimental.ode import odeint
 
 import jaxfn
-from jaxfn.comparison.regimes import EXPLANATIONS
+from jaxfn.comparison.figures.regimes import EXPLANATIONS
 from tests.jaxfn.comparison.helpers import normal, quick
 
 X = normal(4, 6)

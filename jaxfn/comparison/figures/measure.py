@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxfn.comparison import regimes
-from jaxfn.comparison.accuracy import EXACT, Error, error_of, exact_results
-from jaxfn.comparison.compiled import Program, build
-from jaxfn.comparison.problem import Problem
-from jaxfn.comparison.residuals import Residuals, find_residuals, nbytes_of
-from jaxfn.comparison.result import Figures, Pair
-from jaxfn.comparison.timing import Timing, interleave, summarise
+from jaxfn.comparison.figures import regimes
+from jaxfn.comparison.figures.accuracy import EXACT, Error, error_of, exact_results
+from jaxfn.comparison.figures.compiled import Program, build
+from jaxfn.comparison.figures.problem import Problem
+from jaxfn.comparison.figures.records import Figures, Pair
+from jaxfn.comparison.figures.residuals import Residuals, find_residuals, nbytes_of
+from jaxfn.comparison.figures.timing import Timing, interleave, summarise
 
 STAGES = ("trace", "lower", "compile")
 _BUILDS = 5  # how often the stages are timed, where there is time

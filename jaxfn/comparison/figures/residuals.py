@@ -10,7 +10,7 @@ import jax
 from jax.extend import core as jex
 
 from jaxfn._jax_internals import AnyJaxpr
-from jaxfn.comparison.jaxprs import Origins, open_jaxpr, producer
+from jaxfn.comparison.figures.jaxprs import Origins, open_jaxpr, producer
 
 NEW, ARGUMENT, OUTPUT, CONSTANT = "new", "argument", "output", "constant"
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfn.comparison.accuracy import Error, error_of
+from jaxfn.comparison.figures.accuracy import Error, error_of
 from tests.jaxfn.comparison.helpers import normal, plain_sin, quick, with_rule
 
 

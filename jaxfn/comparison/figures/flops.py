@@ -30,7 +30,7 @@ import numpy as np
 from jax.extend import core as jex
 
 from jaxfn._jax_internals import AnyJaxpr
-from jaxfn.comparison.jaxprs import called_jaxprs, live_equations, open_jaxpr
+from jaxfn.comparison.figures.jaxprs import called_jaxprs, live_equations, open_jaxpr
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def count_flops(jaxpr: AnyJaxpr) -> Flops:
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from jaxfn.comparison.flops import count_flops
+      >>> from jaxfn.comparison.figures.flops import count_flops
       >>> count_flops(jax.make_jaxpr(jnp.dot)(jnp.ones((3, 4)), jnp.ones((4, 5)))).total
       120
     """

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxfn.comparison import regimes
-from jaxfn.comparison.accuracy import Error
-from jaxfn.comparison.residuals import ARGUMENT, NEW, OUTPUT
-from jaxfn.comparison.result import Comparison, Figures, Pair
-from jaxfn.comparison.text import RULE
-from jaxfn.comparison.units import byte_unit, format_bytes, format_seconds
-from jaxfn.comparison.verdict import is_enough, is_same_program, speed_ratio
+from jaxfn.comparison.figures import regimes
+from jaxfn.comparison.figures.accuracy import Error
+from jaxfn.comparison.figures.records import Figures, Pair
+from jaxfn.comparison.figures.residuals import ARGUMENT, NEW, OUTPUT
+from jaxfn.comparison.rendering.text import RULE
+from jaxfn.comparison.result import Comparison
+from jaxfn.comparison.verdict.judge import is_enough, is_same_program, speed_ratio
+from jaxfn.comparison.verdict.units import byte_unit, format_bytes, format_seconds
 
 _COLOURS = ("#2166ac", "#b0b0b0")  # the rule, and what it is compared with
 _BAR = 0.38

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfn.comparison.jaxprs import lowest_precision, machine_epsilon
-from jaxfn.comparison.problem import Problem
-from jaxfn.comparison.regimes import both
+from jaxfn.comparison.figures.jaxprs import lowest_precision, machine_epsilon
+from jaxfn.comparison.figures.problem import Problem
+from jaxfn.comparison.figures.regimes import both
 
 EXACT = "the reference in float64"
 _DOUBLE = float(np.finfo(np.float64).eps)

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 from jaxfn._jax_internals import AnyJaxpr
-from jaxfn.comparison import hlo
-from jaxfn.comparison.flops import Flops, count_flops
+from jaxfn.comparison.figures import hlo
+from jaxfn.comparison.figures.flops import Flops, count_flops
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ProgramFigures:
     """A compiled program in numbers; None where this version or platform does not tell.
 
     Attributes:
-      flops: counted in the jaxpr, by the conventions of `jaxfn.comparison.flops`.
+      flops: counted in the jaxpr, by the conventions of `jaxfn.comparison.figures.flops`.
       xla_flops: XLA's count, which takes the body of a loop once.
       xla_bytes: bytes that XLA expects to read and write, likewise.
       total_bytes: arguments, results and temporary memory together.
@@ -29,7 +29,7 @@ class ProgramFigures:
       output_bytes: of its results.
       fusions: how many fused loops and calls the program has.
       instructions: how many instructions do some work: not parameters, constants, tuples.
-      fingerprint: of the optimised program, names apart; see `jaxfn.comparison.hlo`.
+      fingerprint: of the optimised program, names apart; see `jaxfn.comparison.figures.hlo`.
     """
 
     flops: Flops
