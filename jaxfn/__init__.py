@@ -4,6 +4,7 @@ gradient is right and that it pays."""
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jaxfn._version import __version__ as __version__
 from jaxfn.autodiff import CustomRule as CustomRule
 from jaxfn.autodiff import autodiff as autodiff
 from jaxfn.autodiff import custom_rules as custom_rules
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from jaxfn.verification import GradcheckReport as GradcheckReport
     from jaxfn.verification import gradcheck as gradcheck
     from jaxfn.verification import gradgradcheck as gradgradcheck
-
-__version__ = "0.1.0"
 
 # The checks are half of the code, and training needs none of it: they are imported when asked for.
 _ON_DEMAND = {

@@ -32,7 +32,7 @@ from jaxfn.comparison.figures.records import Pair
 from jaxfn.comparison.figures.regimes import BOTH, LAYERS
 from jaxfn.comparison.figures.residuals import NEW
 from jaxfn.comparison.figures.timing import Timing
-from jaxfn.comparison.verdict.judge import is_same_program, speed_ratio
+from jaxfn.comparison.verdict.differences import is_same_program, speed_ratio
 from jaxfn.comparison.verdict.units import format_bytes, format_seconds
 from jaxfn.verification import GradcheckReport, gradcheck
 from scripts.cases import CASES, LOSSES

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jaxfn.autodiff import autodiff, custom_rules
+from jaxfn.comparison.constants import MOST_NAMED
 from jaxfn.comparison.figures.declared import with_gradient_of
 from jaxfn.comparison.figures.environment import environment
 from jaxfn.comparison.figures.measure import Effort, first_line, measure
@@ -197,12 +198,9 @@ def _described(problem: Problem) -> tuple[str, ...]:
             arguments.setdefault(leaf.argument, []).append(leaf)
     described = []
     for leaves in arguments.values():
-        if len(leaves) <= _MOST_NAMED:
+        if len(leaves) <= MOST_NAMED:
             described += [f"{leaf.name} {jax.typeof(leaf.value).str_short()}" for leaf in leaves]
         else:
             nbytes = format_bytes(sum(leaf.value.nbytes for leaf in leaves))
             described.append(f"{leaves[0].name.partition('[')[0]}: {len(leaves)} arrays, {nbytes}")
     return tuple(described)
-
-
-_MOST_NAMED = 3

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxfn.comparison.figures.records import Figures
+from jaxfn.comparison.rendering.plot import draw
+from jaxfn.comparison.rendering.text import as_rich, as_text
 from jaxfn.verification import GradcheckReport
 
 
@@ -41,13 +43,9 @@ class Comparison:
     seed: int
 
     def __str__(self) -> str:
-        from jaxfn.comparison.rendering.text import as_text
-
         return as_text(self)
 
     def __rich__(self) -> Any:
-        from jaxfn.comparison.rendering.text import as_rich
-
         return as_rich(self)
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,8 +83,6 @@ class Comparison:
           ImportError: without matplotlib (`pip install "jaxfn[train]"`).
           ValueError: if there are no figures.
         """
-        from jaxfn.comparison.rendering.plot import draw
-
         draw(self, path)
 
 

@@ -8,16 +8,16 @@ from importlib.metadata import version
 
 import jax
 
+from jaxfn._version import __version__
+
 
 def environment() -> dict[str, str]:
     """Versions, device and date."""
-    import jaxfn  # which imports this module
-
     device = jax.devices()[0]
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "jaxfn": jaxfn.__version__,
+        "jaxfn": __version__,
         "jax": jax.__version__,
         "jaxlib": version("jaxlib"),
         "platform": device.platform,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 _COMPUTATION = re.compile(r"^(ENTRY )?(%[\w.\-]+) .*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?(%[\w.\-]+) = (.*)$")
@@ -15,7 +15,7 @@ _ARRAY_TYPE = re.compile(r"\w+\[[^\]]*\](?:\{[^}]*\})?")
 _NAME = re.compile(r"%[\w.\-]+")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Instruction:
     """`%name = type opcode(operands), attributes`."""
 
@@ -26,12 +26,12 @@ class Instruction:
     attributes: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Module:
-    """A module's computations, by name."""
+    """A module's computations, by name, and which of them is run."""
 
-    computations: dict[str, list[Instruction]] = field(default_factory=dict)
-    entry: str = ""
+    computations: Mapping[str, tuple[Instruction, ...]]
+    entry: str
 
     def __iter__(self) -> Iterator[Instruction]:
         for instructions in self.computations.values():
@@ -40,15 +40,16 @@ class Module:
 
 def parse(text: str) -> Module:
     """Reads `compiled.as_text()`, without what stands there of names and places in the source."""
-    module, current = Module(), []
+    computations: dict[str, list[Instruction]] = {}
+    entry, current = "", []
     for line in text.splitlines():
         if header := _COMPUTATION.match(line):
-            current = module.computations[header[2]] = []
-            module.entry = header[2] if header[1] else module.entry
+            current = computations[header[2]] = []
+            entry = header[2] if header[1] else entry
         elif match := _INSTRUCTION.match(line):
             rest = _COMMENT.sub("", _METADATA.sub("", match[2]))
             current.append(_instruction(match[1], rest))
-    return module
+    return Module({name: tuple(own) for name, own in computations.items()}, entry)
 
 
 def _instruction(name: str, text: str) -> Instruction:

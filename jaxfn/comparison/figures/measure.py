@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxfn.comparison.constants import BUILD_TIMES_SECONDS, MOST_BUILDS
 from jaxfn.comparison.figures import regimes
 from jaxfn.comparison.figures.accuracy import EXACT, Error, error_of, exact_results
 from jaxfn.comparison.figures.compiled import Program, build
@@ -18,7 +19,6 @@ from jaxfn.comparison.figures.residuals import Residuals, find_residuals, nbytes
 from jaxfn.comparison.figures.timing import Timing, interleave, summarise
 
 STAGES = ("trace", "lower", "compile")
-_BUILDS = 5  # how often the stages are timed, where there is time
 # What a function, JAX or XLA raise where something cannot be done here; the note says what.
 _CANNOT = (TypeError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError)
 
@@ -37,9 +37,9 @@ def measure(
 ) -> Figures:
     """All figures of both functions; both can be differentiated, and their `gradients` are meant to
     be the same or are not."""
-    notes: list[str] = []
-    built, stages = _build_all(functions, problem, effort, notes)
-    errors, against = _errors(functions, problem, built[regimes.BOTH], notes)
+    built, stages, not_built = _build_all(functions, problem, effort)
+    errors, against, not_exact = _errors(functions, problem, built[regimes.BOTH])
+    notes = [*not_built, *not_exact]
     if not gradients:
         errors = {name: pair for name, pair in errors.items() if name.startswith("value")}
         notes.append("errors of the gradients: not measured because they are not meant to be equal")
@@ -62,14 +62,16 @@ def measure(
 
 
 def _build_all(
-    functions: Pair[Callable[..., Any]], problem: Problem, effort: Effort, notes: list[str]
-) -> tuple[dict[str, Pair[Program]], dict[str, Pair[Timing]]]:
+    functions: Pair[Callable[..., Any]], problem: Problem, effort: Effort
+) -> tuple[dict[str, Pair[Program]], dict[str, Pair[Timing]], list[str]]:
+    """The programs, the seconds of their stages, and what could not be built."""
     sides = [
         regimes.programs(problem.flatten(fun), problem, effort.length)
         for fun in (functions.rule, functions.reference)
     ]
     built: dict[str, Pair[Program]] = {}
     stages: dict[str, Pair[Timing]] = {}
+    notes = []
     for name in sides[0]:
         try:
             if name == regimes.BOTH:
@@ -83,7 +85,7 @@ def _build_all(
             if name in (regimes.BOTH, regimes.FORWARD):  # without them there is no comparison
                 raise
             notes.append(f"{name}: not measured because {first_line(error)}")
-    return built, stages
+    return built, stages, notes
 
 
 def _both_of(pair: Pair[Any]) -> tuple[Any, Any]:
@@ -101,7 +103,8 @@ def _build_timed(
     """Builds the programs in turn. The first build warms JAX's caches up, and does not count
     where there is time for others."""
     pairs = [Pair(build(*rule), build(*reference))]
-    while len(pairs) <= _BUILDS and _seconds(pairs) * (1 + 1 / len(pairs)) < 2 * effort.seconds:
+    most = BUILD_TIMES_SECONDS * effort.seconds
+    while len(pairs) <= MOST_BUILDS and _seconds(pairs) * (1 + 1 / len(pairs)) < most:
         pairs.append(Pair(build(*rule), build(*reference)))
     counted = pairs[1:] or pairs
     stages = {
@@ -135,11 +138,11 @@ def _errors(
     functions: Pair[Callable[..., Any]],
     problem: Problem,
     both: Pair[Program],
-    notes: list[str],
-) -> tuple[dict[str, Pair[Error]], str]:
+) -> tuple[dict[str, Pair[Error]], str, list[str]]:
+    """The errors by quantity, what they are measured against, and why not against float64."""
     results = [_results(program) for program in _both_of(both)]
     exact, reason = exact_results(functions.reference, problem)
-    against = EXACT
+    against, notes = EXACT, []
     if exact is None:
         notes.append(f"errors: not measured against float64 because {reason}")
         exact, against = [np.asarray(array) for array in results[1]], "the reference"
@@ -150,7 +153,7 @@ def _errors(
         name: Pair(error_of(rule, truth), error_of(reference, truth))
         for name, rule, reference, truth in zip(quantities, *results, exact, strict=True)
     }
-    return errors, against
+    return errors, against, notes
 
 
 def _results(program: Program) -> list[jax.Array]:

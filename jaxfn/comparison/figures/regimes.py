@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxfn.comparison.constants import DESCENT_RATE
 from jaxfn.comparison.figures.problem import Arrays, Flat, Problem
 
 VALUE = "value"
@@ -33,7 +34,6 @@ EXPLANATIONS = {
     STEPS: "value and gradients in each step of a scan, as in training",
     LAYERS: "gradients through a scan, each step a layer",
 }
-_RATE = 1e-6  # small: a step shall change the arguments, and leave them what they are
 
 
 def programs(flat: Flat, problem: Problem, length: int) -> dict[str, tuple[Callable, tuple]]:
@@ -115,7 +115,9 @@ def _steps(flat: Flat, length: int, primals: Arrays, others: Arrays, cotangents:
     def step(carry: Any, _: None) -> tuple[Any, None]:
         primals, _ = carry
         outputs, _, gradients = both(flat, primals, others, cotangents)
-        moved = [(p - _RATE * g).astype(p.dtype) for p, g in zip(primals, gradients, strict=True)]
+        moved = [
+            (p - DESCENT_RATE * g).astype(p.dtype) for p, g in zip(primals, gradients, strict=True)
+        ]
         return (moved, outputs), None
 
     start = (list(primals), [jnp.zeros_like(c) for c in cotangents])

@@ -10,9 +10,7 @@ from typing import Any
 
 import jax
 
-FEWEST = 5  # rounds, however slow a program is: of less there is no spread to speak of
-_SAMPLE = 1e-3  # seconds that a sample lasts at least: shorter ones are mostly the clock's
-_MOST_CALLS = 50  # in one sample
+from jaxfn.comparison.constants import FEWEST_SAMPLES, MOST_CALLS, SAMPLE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def interleave(
     order = list(range(len(contestants)))
     end = time.perf_counter() + seconds
     for round_number in range(rounds):
-        if round_number >= FEWEST and time.perf_counter() > end:
+        if round_number >= FEWEST_SAMPLES and time.perf_counter() > end:
             break
         for i in order:
             samples[i].append(_sample(contestants[i], calls[i]))
@@ -79,4 +77,6 @@ def _sample(run: Callable[[], Any], calls: int) -> float:
 def _calls_in_a_sample(run: Callable[[], Any]) -> int:
     _sample(run, 1)  # warms up
     once = _sample(run, 1)
-    return max(1, min(_MOST_CALLS, round(_SAMPLE / max(once, 1e-9))))
+    if once * MOST_CALLS <= SAMPLE_SECONDS:
+        return MOST_CALLS
+    return max(1, round(SAMPLE_SECONDS / once))

@@ -7,23 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxfn.comparison.constants import MOST_ERRORS, WIDEST_AXIS
 from jaxfn.comparison.figures import regimes
 from jaxfn.comparison.figures.accuracy import Error
 from jaxfn.comparison.figures.records import Figures, Pair
 from jaxfn.comparison.figures.residuals import ARGUMENT, NEW, OUTPUT
-from jaxfn.comparison.rendering.text import RULE
-from jaxfn.comparison.result import Comparison
-from jaxfn.comparison.verdict.judge import is_enough, is_same_program, speed_ratio
+from jaxfn.comparison.rendering.compared import RULE, Compared
+from jaxfn.comparison.verdict.differences import is_enough, is_same_program, speed_ratio
 from jaxfn.comparison.verdict.units import byte_unit, format_bytes, format_seconds
 
 _COLOURS = ("#2166ac", "#b0b0b0")  # the rule, and what it is compared with
 _BAR = 0.38
-_MOST_ERRORS = 12
 _EXACT = "exact"
 
 
-def draw(comparison: Comparison, path: str | Path) -> None:
+def draw(comparison: Compared, path: str | Path) -> None:
     """Writes the picture of a comparison to `path`, as a PNG."""
+    picture_of(comparison).savefig(path, dpi=110, format="png")
+
+
+def picture_of(comparison: Compared) -> Any:
+    """The picture of a comparison, as matplotlib's `Figure`."""
     if comparison.figures is None:
         raise ValueError(f"plot: {comparison.name} has no figures: {comparison.verdict}")
     try:
@@ -49,7 +53,7 @@ def draw(comparison: Comparison, path: str | Path) -> None:
     own = comparison.environment
     footer = f"{own['device']}, jax {own['jax']}, Python {own['python']}, {own['date'][:10]}"
     picture.supxlabel(footer, fontsize=9, x=0.01, ha="left", color="#555555")
-    picture.savefig(path, dpi=110, format="png")
+    return picture
 
 
 def _draw_times(axes: Any, figures: Figures, against: str) -> None:
@@ -68,7 +72,7 @@ def _draw_times(axes: Any, figures: Figures, against: str) -> None:
     axes.axvline(1, color="#666666", lw=0.8, ls=":")
     _finish(axes, f"time of a run, {against} = 1 (bar: median, whisker: quartiles)", said)
     most = max(median for scaled in spreads for _, median, _ in scaled)
-    axes.set_xlim(0, min(axes.get_xlim()[1], 2.2 * most))  # one disturbed run is not the picture
+    axes.set_xlim(0, min(axes.get_xlim()[1], WIDEST_AXIS * most))
 
 
 def _quartiles(timing: Any) -> tuple[float, float, float]:
@@ -180,5 +184,5 @@ def _largest_errors(figures: Figures) -> list[tuple[str, Pair[Error]]]:
     """As many as can be read, in the order of the arguments."""
     items = list(figures.errors.items())
     largest = sorted(items, key=lambda item: -max(item[1].rule.ulps, item[1].reference.ulps))
-    chosen = {name for name, _ in largest[:_MOST_ERRORS]}
+    chosen = {name for name, _ in largest[:MOST_ERRORS]}
     return [item for item in items if item[0] in chosen]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from jaxfn.comparison.constants import MOST_LEAVES
 from jaxfn.comparison.figures import regimes
 from jaxfn.comparison.figures.records import Figures, Pair
 from jaxfn.comparison.figures.residuals import ARGUMENT, CONSTANT, NEW, OUTPUT, Residuals
-from jaxfn.comparison.result import Comparison
-from jaxfn.comparison.verdict.judge import is_enough, is_same_program, speed_ratio
+from jaxfn.comparison.rendering.compared import RULE, Compared
+from jaxfn.comparison.verdict.differences import is_enough, is_same_program, speed_ratio
 from jaxfn.comparison.verdict.units import format_bytes, format_count, format_seconds
 
-RULE = "custom rule"
 _KINDS = {
     NEW: "new buffers",
     ARGUMENT: "arguments that are kept",
@@ -31,7 +31,7 @@ class Section:
     rows: tuple[tuple[str, ...], ...]
 
 
-def as_text(comparison: Comparison) -> str:
+def as_text(comparison: Compared) -> str:
     """The comparison as plain text."""
     parts = [_heading(comparison)]
     for section in sections(comparison):
@@ -39,7 +39,7 @@ def as_text(comparison: Comparison) -> str:
     return "\n\n".join([*parts, *_footer(comparison)])
 
 
-def as_rich(comparison: Comparison) -> Any:
+def as_rich(comparison: Compared) -> Any:
     """The comparison as something that a rich console prints."""
     from rich.console import Group
     from rich.table import Table
@@ -56,7 +56,7 @@ def as_rich(comparison: Comparison) -> Any:
     return Group(*parts, *map(Text, _footer(comparison)))
 
 
-def sections(comparison: Comparison) -> Iterator[Section]:
+def sections(comparison: Compared) -> Iterator[Section]:
     """The tables of a comparison; none if it has no figures."""
     figures = comparison.figures
     if figures is None:
@@ -68,7 +68,7 @@ def sections(comparison: Comparison) -> Iterator[Section]:
     yield _errors(figures, sides)
 
 
-def _heading(comparison: Comparison) -> str:
+def _heading(comparison: Compared) -> str:
     rules = ", ".join(comparison.rules) or "none"
     lines = [
         f"{comparison.name}({', '.join(comparison.arguments)})",
@@ -81,7 +81,7 @@ def _heading(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _footer(comparison: Comparison) -> list[str]:
+def _footer(comparison: Compared) -> list[str]:
     notes = [] if comparison.figures is None else comparison.figures.notes
     own = comparison.environment
     versions = f"jax {own['jax']}, jaxfn {own['jaxfn']}, Python {own['python']}"
@@ -139,17 +139,14 @@ def _read(residuals: Residuals) -> str:
     return "?" if nbytes is None else format_bytes(nbytes)
 
 
-_MOST_LEAVES = 8
-
-
 def _leaves(residuals: Residuals) -> list[str]:
     largest = sorted(residuals.leaves, key=lambda leaf: -leaf.nbytes)
     lines = [
         f"{leaf.dtype}{list(leaf.shape)} {leaf.kind}: {leaf.origin}"
-        for leaf in largest[:_MOST_LEAVES]
+        for leaf in largest[:MOST_LEAVES]
     ]
-    if len(largest) > _MOST_LEAVES:
-        rest = largest[_MOST_LEAVES:]
+    if len(largest) > MOST_LEAVES:
+        rest = largest[MOST_LEAVES:]
         lines.append(f"{len(rest)} more, {format_bytes(sum(leaf.nbytes for leaf in rest))}")
     if residuals.duplicates:
         lines.append(f"{residuals.duplicates} duplicates")

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from jaxfn.comparison.constants import NEAR_ONE
 from jaxfn.comparison.figures import regimes, residuals
 from jaxfn.comparison.figures.accuracy import EXACT
-from jaxfn.comparison.figures.records import Figures, Pair
-from jaxfn.comparison.figures.timing import FEWEST, Timing
+from jaxfn.comparison.figures.records import Figures
+from jaxfn.comparison.verdict.differences import (
+    accuracy_gap,
+    differ,
+    is_about,
+    is_enough,
+    is_same_program,
+    speed_ratio,
+)
 from jaxfn.comparison.verdict.units import format_bytes, format_count
 
 WHERE = {
@@ -16,8 +24,6 @@ WHERE = {
     regimes.LAYERS: "in a scan over layers",
 }
 SAME = "same compiled program: the custom rule buys nothing"
-_CLEAR = 1.05  # times as fast: less is within what two runs of one program differ by
-_EXACT = 1.02  # the same for figures that do not vary from run to run
 
 
 def judge(figures: Figures, has_rule: bool) -> tuple[str, tuple[str, ...]]:
@@ -44,35 +50,6 @@ def judge(figures: Figures, has_rule: bool) -> tuple[str, tuple[str, ...]]:
         accuracy,
     ]
     return ", ".join(filter(None, parts)), findings
-
-
-def is_same_program(pair: Pair) -> bool:
-    """Whether the compiler made the same of both sides."""
-    return pair.rule.fingerprint is not None and (
-        pair.rule.fingerprint == pair.reference.fingerprint
-    )
-
-
-def speed_ratio(pair: Pair[Timing]) -> float:
-    """How many times as fast the rule is; 1 if the difference is within the spread.
-
-    The spread is the quartiles of the runs: where they overlap, the two count as equal. So they do
-    where there are too few runs for a spread.
-    """
-    if not is_enough(pair):
-        return 1.0
-    rule, reference = pair.rule, pair.reference
-    ratio = reference.median / rule.median
-    if ratio >= _CLEAR and rule.high < reference.low:
-        return ratio
-    if 1 / ratio >= _CLEAR and reference.high < rule.low:
-        return ratio
-    return 1.0
-
-
-def is_enough(pair: Pair[Timing]) -> bool:
-    """Whether there are enough runs to tell a difference from noise."""
-    return min(pair.rule.samples, pair.reference.samples) >= FEWEST
 
 
 def _programs(same: set[str], compared: set[str]) -> str:
@@ -114,9 +91,10 @@ def _share(rule: float, reference: float, what: str, aside: str = "") -> str:
 
 def _times(ratio: float) -> str:
     for name, exact in (("half", 1 / 2), ("a third of", 1 / 3), ("a quarter of", 1 / 4)):
-        if 1 / _EXACT < ratio / exact < _EXACT:
+        if is_about(ratio, exact):
             return name
-    return f"{ratio:.3g} times" if 0.9 < ratio < 1.1 else f"{ratio:.2g} times"
+    digits = 3 if abs(ratio - 1) < NEAR_ONE else 2
+    return f"{ratio:.{digits}g} times"
 
 
 def _memory(figures: Figures, same: set[str]) -> list[str]:
@@ -131,13 +109,9 @@ def _memory(figures: Figures, same: set[str]) -> list[str]:
         if pair is None or name in same:
             continue
         rule, reference = getattr(pair.rule, attribute), getattr(pair.reference, attribute)
-        if rule is not None and reference is not None and _differ(rule, reference):
+        if rule is not None and reference is not None and differ(rule, reference):
             found.append(f"{_share(rule, reference, what)} {WHERE[name]}")
     return found
-
-
-def _differ(rule: float, reference: float) -> bool:
-    return max(rule, reference) > _EXACT * min(rule, reference)
 
 
 def _flops(figures: Figures, same: set[str]) -> list[str]:
@@ -145,7 +119,7 @@ def _flops(figures: Figures, same: set[str]) -> list[str]:
     if pair is None or regimes.BOTH in same:
         return []
     rule, reference = pair.rule.flops.total, pair.reference.flops.total
-    if not _differ(rule, reference):
+    if not differ(rule, reference):
         return []
     amount = f"{rule / reference:.2g} times as many" if reference else "more"
     return [
@@ -182,12 +156,9 @@ def _accuracy(figures: Figures) -> str:
         return f"at most {_ulps(most)} from the reference"
     worse, better = [], []
     for name, pair in figures.errors.items():
-        rule, reference = pair.rule.ulps, pair.reference.ulps
-        if rule == reference:  # also where both are infinite
-            continue
-        gap = abs(rule - reference)
-        if gap > 1 and max(rule, reference) > 2 * min(rule, reference):
-            (worse if rule > reference else better).append((gap, name))
+        gap = accuracy_gap(pair)
+        if gap:
+            (worse if gap > 0 else better).append((abs(gap), name))
     said = [
         f"{max(group)[1]} {_ulps(max(group)[0])} {word} accurate"
         for group, word in ((worse, "less"), (better, "more"))

@@ -32,16 +32,16 @@ def amounts(side) -> dict[str, int]:
     return {k: side.nbytes(k) for k in ("new", "argument", "output", "constant") if side.nbytes(k)}
 
 
-def test_relu():
-    pair = quick(jaxfn.relu, (X,)).figures.residuals
-    assert amounts(pair.rule) == {"new": N}  # a byte for each element
+def test_relu(relu):
+    pair, size = relu.figures.residuals, 8 * 16
+    assert amounts(pair.rule) == {"new": size}  # a byte for each element
     assert [leaf.dtype for leaf in pair.rule.leaves] == ["bool"]
-    assert amounts(pair.reference) == {"new": N + FOUR * N}  # and an array of zeros
-    assert pair.rule.read_when_compiled == N
+    assert amounts(pair.reference) == {"new": size + FOUR * size}  # and an array of zeros
+    assert pair.rule.read_when_compiled == size
 
 
-def test_linear_keeps_its_arguments_and_nothing_else():
-    pair = quick(jaxfn.linear, (X, normal(8, 5), normal(5))).figures.residuals
+def test_linear_keeps_its_arguments_and_nothing_else(linear):
+    pair = linear.figures.residuals
     for side in (pair.rule, pair.reference):
         assert amounts(side) == {"argument": FOUR * (N + 8 * 5)}
         assert {leaf.origin for leaf in side.leaves} == {"x", "weight"}

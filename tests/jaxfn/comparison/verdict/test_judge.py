@@ -2,70 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from jaxfn.comparison.figures import regimes
-from jaxfn.comparison.figures.accuracy import EXACT, Error
-from jaxfn.comparison.figures.compiled import ProgramFigures
 from jaxfn.comparison.figures.flops import Flops
-from jaxfn.comparison.figures.records import Figures, Pair
-from jaxfn.comparison.figures.residuals import Residual, Residuals
+from jaxfn.comparison.figures.records import Pair
 from jaxfn.comparison.figures.timing import Timing
 from jaxfn.comparison.verdict.judge import judge
-
-PROGRAM = ProgramFigures(
-    flops=Flops(100),
-    xla_flops=100.0,
-    xla_bytes=10.0,
-    total_bytes=1000,
-    peak_bytes=900,
-    temp_bytes=200,
-    argument_bytes=500,
-    output_bytes=300,
-    fusions=2,
-    instructions=9,
-    fingerprint="a",
+from tests.jaxfn.comparison.synthetic import (
+    PROGRAM,
+    changed,
+    error,
+    figures,
+    kept,
+    programs,
+    timed,
 )
-
-
-def error(ulps: float) -> Error:
-    return Error(ulps * 2.0**-23, ulps, ulps)
-
-
-def kept(new: int, argument: int = 0, read: int = 0) -> Residuals:
-    sizes = (("new", new), ("argument", argument))
-    return Residuals(tuple(Residual(k, "x", (n,), "bool", n) for k, n in sizes), 0, read)
-
-
-def timed(seconds: float) -> Timing:
-    return Timing(seconds, 0.99 * seconds, 1.01 * seconds, 9)
-
-
-def figures(**changes) -> Figures:
-    programs = {name: Pair(PROGRAM, changed(fingerprint="b")) for name in regimes.EXPLANATIONS}
-    plain = {
-        "errors": {"value": Pair(error(1), error(1))},
-        "errors_against": EXACT,
-        "residuals": Pair(kept(100), kept(100)),
-        "programs": programs,
-        "stages": {},
-        "times": {name: Pair(timed(1.0), timed(1.0)) for name in regimes.EXPLANATIONS},
-    }
-    return Figures(**plain | changes)
-
-
-def changed(**fields) -> ProgramFigures:
-    return dataclasses.replace(PROGRAM, **fields)
 
 
 def verdict(**changes) -> str:
     return judge(figures(**changes), True)[0]
-
-
-def programs(name: str, rule: ProgramFigures, reference: ProgramFigures) -> dict:
-    return figures().programs | {name: Pair(rule, reference)}
 
 
 def test_nothing_differs():
@@ -97,6 +53,7 @@ def test_an_unknown_program_is_not_the_same():
         (kept(25, read=1), kept(100), "a quarter of the residual memory"),
         (kept(230, read=1), kept(100), "2.3 times the residual memory"),
         (kept(104, read=1), kept(100), "1.04 times the residual memory"),
+        (kept(123, read=1), kept(100), "1.2 times the residual memory"),
         (kept(0, read=1), kept(100), "no residual memory instead of 100 B"),
         (kept(100, read=1), kept(0), "100 B of residual memory instead of none"),
         (kept(50, read=9), kept(100, read=9), "once compiled both backward halves read the same"),
