@@ -33,19 +33,14 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from scripts import (
-    benchmark_lenet,
-    benchmark_operations,
-    benchmark_scaling,
-    benchmark_trainings,
-    run_directory,
-)
-from scripts.benchmark_plot import plot
-from scripts.benchmark_report import WIDTH, Report
-from scripts.benchmark_timing import Effort, Row, Timing, rounds
+from scripts.benchmarks import lenet, operations, scaling, trainings
+from scripts.benchmarks.plot import plot
+from scripts.benchmarks.report import WIDTH, Report
+from scripts.benchmarks.timing import Effort, Row, Timing, rounds
 from scripts.cases import CASES
-from scripts.device import Platform, environment, select_platform
-from scripts.program import check, run_program
+from scripts.command import run_directory
+from scripts.command.device import Platform, environment, select_platform
+from scripts.command.program import check, run_program
 
 PROGRAM = "benchmark"
 PICTURE = "benchmark.png"
@@ -171,26 +166,26 @@ def _sections(config: Config) -> dict[str, Callable[[], Iterator[list[Row]]]]:
     """Each section that was asked for, as the function that times its groups."""
     effort = Effort(config.repeats, config.seconds, config.seed)
 
-    def operations() -> Iterator[list[Row]]:
+    def every_operation() -> Iterator[list[Row]]:
         # A declared gradient has no plain form: `scripts.compare` has its figures.
         cases = (case for case in CASES.values() if case.surrogate is None)
-        yield from benchmark_operations.operations(cases, effort)
-        yield from benchmark_operations.pool_gradient(effort)
+        yield from operations.operations(cases, effort)
+        yield from operations.pool_gradient(effort)
 
     known = {
-        "regression": lambda: benchmark_trainings.regression(effort),
+        "regression": lambda: trainings.regression(effort),
         "import": lambda: imports(effort),
-        "lenet": lambda: benchmark_lenet.lenet(config.batches, effort, config.compile_seconds),
-        "epoch": lambda: benchmark_trainings.epoch(effort),
-        "operations": operations,
-        "cifar": lambda: benchmark_operations.cifar(effort),
-        "scaling": lambda: benchmark_scaling.scaling(effort),
+        "lenet": lambda: lenet.lenet(config.batches, effort, config.compile_seconds),
+        "epoch": lambda: trainings.epoch(effort),
+        "operations": every_operation,
+        "cifar": lambda: operations.cifar(effort),
+        "scaling": lambda: scaling.scaling(effort),
     }
     chosen: dict[str, Callable[[], Iterator[list[Row]]]] = {}
     for name in config.sections:
         chosen[name] = known[name]
         if name == "lenet" and config.cost_batches:
-            chosen[COST] = lambda: benchmark_lenet.cost_per_image(config.cost_batches, effort)
+            chosen[COST] = lambda: lenet.cost_per_image(config.cost_batches, effort)
     return chosen
 
 

@@ -36,10 +36,10 @@ from jaxfn.comparison.verdict.differences import is_same_program, speed_ratio
 from jaxfn.comparison.verdict.units import format_bytes, format_seconds
 from jaxfn.verification import GradcheckReport, gradcheck
 from scripts.cases import CASES, LOSSES
-from scripts.device import Platform, select_platform
+from scripts.command.device import Platform, select_platform
+from scripts.command.program import UserError, check, run_program
+from scripts.command.specs import parse_array
 from scripts.gradcheck import load
-from scripts.program import UserError, check, run_program
-from scripts.specs import parse_array
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 BATCH = 64  # of the losses

@@ -8,7 +8,7 @@ For example, after a training of seconds:
 
 The file holds the program for any number of images, compiled for the CPU, for NVIDIA GPUs or for
 TPUs where it is loaded, with its weights, the preprocessing and the names of the classes;
-`scripts/model_file.py` says how.
+`scripts/training/model_file.py` says how.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import export
 
-from scripts import model_file
-from scripts.data import class_names
-from scripts.device import environment
-from scripts.lenet_config import make_optimizer, restore_state, stored_run
-from scripts.program import run_program
+from scripts.command.device import environment
+from scripts.command.program import run_program
+from scripts.training import model_file
+from scripts.training.data import class_names
+from scripts.training.lenet_config import make_optimizer, restore_state, stored_run
 
 DEFAULT_NAME = "model.jaxfn"
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -23,8 +23,8 @@ import numpy as np
 import tyro
 
 from jaxfn.verification import GradcheckReport, gradcheck
-from scripts.program import UserError, run_program
-from scripts.specs import parse_array
+from scripts.command.program import UserError, run_program
+from scripts.command.specs import parse_array
 
 
 @dataclass

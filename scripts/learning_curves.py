@@ -20,12 +20,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from scripts import lenet_config, run_directory
-from scripts.data import CLASSES
-from scripts.epoch_metrics import EpochMetrics
-from scripts.plots import BLUE, RED
-from scripts.program import UserError, check, run_program
-from scripts.training import Rules
+from scripts.command import run_directory
+from scripts.command.program import UserError, check, run_program
+from scripts.training import lenet_config
+from scripts.training.data import CLASSES
+from scripts.training.epoch_metrics import EpochMetrics
+from scripts.training.plots import BLUE, RED
+from scripts.training.step import Rules
 
 STYLES: dict[Rules, tuple[str, str]] = {
     "custom": (BLUE, "by the rule"),

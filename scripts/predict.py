@@ -24,10 +24,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from scripts import model_file
-from scripts.device import Platform, select_platform
-from scripts.images import Preprocessing, read_ink, resize
-from scripts.program import check, run_program
+from scripts.command.device import Platform, select_platform
+from scripts.command.program import check, run_program
+from scripts.training import model_file
+from scripts.training.images import Preprocessing, read_ink, resize
 
 SHOWN = 3  # classes
 
@@ -95,8 +95,8 @@ def _from_run(config: Config) -> Net:
     # Here and not above: a file needs neither `models` nor `jaxfn`.
     from flax import nnx
 
-    from scripts.data import class_names
-    from scripts.lenet_config import make_optimizer, restore_state, stored_run
+    from scripts.training.data import class_names
+    from scripts.training.lenet_config import make_optimizer, restore_state, stored_run
 
     assert config.run is not None
     stored, preprocessing = stored_run(config.run)

@@ -24,7 +24,7 @@ from typing import Annotated
 
 import tyro
 
-from scripts.program import check, run_program
+from scripts.command.program import check, run_program
 from scripts.wild import document
 from scripts.wild.cases import REGISTRY
 from scripts.wild.packages import PACKAGES

@@ -21,12 +21,15 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from scripts import checkpoint, distributed, mesh, run_directory, tensorboard
-from scripts.data import Dataset, class_names, load
-from scripts.device import environment, select_platform
-from scripts.display import Display
-from scripts.epoch_metrics import HEADER, EpochMetrics, best, keep_history
-from scripts.lenet_config import (
+from scripts.command import run_directory
+from scripts.command.device import environment, select_platform
+from scripts.command.program import check, run_program
+from scripts.command.signals import StopRequest, stop_on_signal
+from scripts.training import checkpoint, distributed, mesh, tensorboard
+from scripts.training.data import Dataset, class_names, load
+from scripts.training.display import Display
+from scripts.training.epoch_metrics import HEADER, EpochMetrics, best, keep_history
+from scripts.training.lenet_config import (
     PROGRAM,
     Config,
     check_config,
@@ -36,12 +39,9 @@ from scripts.lenet_config import (
     restore_position,
     stored_run,
 )
-from scripts.plots import plot_curves, plot_predictions
-from scripts.program import check, run_program
-from scripts.resuming import complete, flags_of_run
-from scripts.signals import StopRequest, stop_on_signal
-from scripts.trainer import EVALUATION_BATCH, Run, Trainer, make_parts
-from scripts.training import (
+from scripts.training.plots import plot_curves, plot_predictions
+from scripts.training.resuming import complete, flags_of_run
+from scripts.training.step import (
     EpochFn,
     EvaluateFn,
     Position,
@@ -50,6 +50,7 @@ from scripts.training import (
     make_evaluate,
     start,
 )
+from scripts.training.trainer import EVALUATION_BATCH, Run, Trainer, make_parts
 
 CURVES, PREDICTIONS = "curves.png", "predictions.png"
 

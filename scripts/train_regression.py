@@ -25,11 +25,11 @@ from jax import lax
 
 import jaxfn
 import models
-from scripts import run_directory
-from scripts.device import Platform, environment, select_platform
-from scripts.plots import plot_loss
-from scripts.program import UserError, check, run_program
-from scripts.training import Params, Rules, split_model
+from scripts.command import run_directory
+from scripts.command.device import Platform, environment, select_platform
+from scripts.command.program import UserError, check, run_program
+from scripts.training.plots import plot_loss
+from scripts.training.step import Params, Rules, split_model
 
 PROGRAM = "train_regression"
 

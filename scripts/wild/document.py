@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scripts.program import check
+from scripts.command.program import check
 from scripts.wild.cases import REGISTRY
 from scripts.wild.find import Rule
 from scripts.wild.packages import PACKAGES

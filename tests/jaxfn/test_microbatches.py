@@ -12,7 +12,7 @@ from flax import nnx
 import jaxfn
 import models
 from jaxfn import microbatches
-from scripts.training import make_loss_fn, split_model
+from scripts.training.step import make_loss_fn, split_model
 
 
 def mean_loss(params, x, y):

@@ -16,7 +16,7 @@ from flax import nnx
 
 import jaxfn
 from jaxfn import microbatches
-from scripts.training import Params, Rules, make_loss_fn, split_model
+from scripts.training.step import Params, Rules, make_loss_fn, split_model
 
 IMAGES = 24
 LABELS = np.arange(IMAGES) % 10

@@ -5,9 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scripts import lenet_config, training
-from scripts.data import load
 from scripts.train_lenet import Config, main
+from scripts.training import lenet_config
+from scripts.training.data import load
+from scripts.training.step import (
+    cast,
+    epoch_batches,
+    make_loss_fn,
+    make_random_shift,
+    make_train_step,
+    start,
+)
 
 pytestmark = pytest.mark.long
 
@@ -39,23 +47,23 @@ def losses(rules, dtype):
     steps = len(labels) // config.batch_size
     optimizer = lenet_config.make_optimizer(config, config.epochs * steps)
     graphdef, first = lenet_config.initial_state(config, optimizer)
-    step = training.make_train_step(training.make_loss_fn(graphdef, rules, dtype), optimizer)
-    shift = training.make_random_shift(config.max_shift, dataset.preprocessing.ground)
+    step = make_train_step(make_loss_fn(graphdef, rules, dtype), optimizer)
+    shift = make_random_shift(config.max_shift, dataset.preprocessing.ground)
     _, key = lenet_config.keys(config)
 
     @jax.jit
     def epoch(state, number):
-        position = training.start(state, key)._replace(epoch=number)
+        position = start(state, key)._replace(epoch=number)
 
         def one(state, batch_and_key):
             batch, key = batch_and_key
             state, metrics = step(state, shift(key, images[batch]).astype(dtype), labels[batch])
             return state, metrics.loss
 
-        batches = training.epoch_batches(position, len(labels), config.batch_size)
+        batches = epoch_batches(position, len(labels), config.batch_size)
         return jax.lax.scan(one, state, batches)
 
-    state = training.cast(first, dtype)
+    state = cast(first, dtype)
     found = []
     for number in range(1, config.epochs + 1):
         state, of_epoch = epoch(state, np.int32(number))

@@ -6,7 +6,7 @@ import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # noqa: N812  # pyright: ignore[reportMissingImports]
 from torch.autograd import Function  # pyright: ignore[reportMissingImports]
 
-from scripts.pytorch_peer import LinearFunction as LinearFunction
+from scripts.benchmarks.pytorch_peer import LinearFunction as LinearFunction
 
 
 class LayerNorm(Function):

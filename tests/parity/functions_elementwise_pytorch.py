@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch  # pyright: ignore[reportMissingImports]
 from torch.autograd import Function  # pyright: ignore[reportMissingImports]
 
-from scripts.pytorch_peer import MyReLU as MyReLU
+from scripts.benchmarks.pytorch_peer import MyReLU as MyReLU
 
 
 class Exp(Function):

@@ -14,7 +14,7 @@ from flax import nnx
 import jaxfn
 import models
 from scripts import train_regression
-from scripts.training import split_model
+from scripts.training.step import split_model
 from tests.parity import inputs
 
 Arrays = dict[str, np.ndarray]

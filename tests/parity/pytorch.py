@@ -8,7 +8,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # noqa: N812  # pyright: ignore[reportMissingImports]
 
-from scripts.pytorch_peer import LeNet, LinearFunction, MyReLU, train_regression
+from scripts.benchmarks.pytorch_peer import LeNet, LinearFunction, MyReLU, train_regression
 from tests.parity import inputs
 
 

@@ -16,12 +16,13 @@ import jax
 import numpy as np
 import pytest
 
-from scripts import train_lenet, trainer
-from scripts.archives import TEST_FILES, TRAIN_FILES
-from scripts.epoch_metrics import EpochMetrics
-from scripts.lenet_config import make_optimizer, restore_state, stored_run
-from scripts.program import run_program
+from scripts import train_lenet
+from scripts.command.program import run_program
 from scripts.train_lenet import PREDICTIONS, Config, Result, main
+from scripts.training import trainer
+from scripts.training.archives import TEST_FILES, TRAIN_FILES
+from scripts.training.epoch_metrics import EpochMetrics
+from scripts.training.lenet_config import make_optimizer, restore_state, stored_run
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

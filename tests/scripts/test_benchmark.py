@@ -8,7 +8,7 @@ import pytest
 
 from scripts import benchmark
 from scripts.benchmark import Config, main
-from scripts.benchmark_timing import Row, Timing
+from scripts.benchmarks.timing import Row, Timing
 
 
 def row(name):

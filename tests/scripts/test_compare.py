@@ -16,9 +16,9 @@ import jaxfn.comparison.compare  # noqa: F401 (a module whose name its function 
 from jaxfn.verification import GradcheckReport
 from scripts import compare
 from scripts.cases import CASES, LOSSES
+from scripts.command.program import UserError, run_program
+from scripts.command.specs import parse_array
 from scripts.compare import Config, main
-from scripts.program import UserError, run_program
-from scripts.specs import parse_array
 
 ROOT = Path(__file__).parent.parent.parent
 

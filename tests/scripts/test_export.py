@@ -11,9 +11,10 @@ from flax import nnx
 from matplotlib import image
 
 import models
-from scripts import export, model_file, predict
-from scripts.lenet_config import make_optimizer, restore_state, stored_run
-from scripts.training import split_model
+from scripts import export, predict
+from scripts.training import model_file
+from scripts.training.lenet_config import make_optimizer, restore_state, stored_run
+from scripts.training.step import split_model
 
 # `None` in sys.modules makes an import of that name fail.
 WITHOUT_SOURCE = """

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from scripts.command.program import UserError
 from scripts.gradcheck import Config, load, main
-from scripts.program import UserError
 
 
 def test_a_right_rule(capsys):

@@ -6,12 +6,13 @@ import json
 import pytest
 from matplotlib import image
 
-from scripts import learning_curves, run_directory
-from scripts.epoch_metrics import EpochMetrics
-from scripts.images import Preprocessing
+from scripts import learning_curves
+from scripts.command import run_directory
+from scripts.command.program import UserError
 from scripts.learning_curves import Config, Curve, main
-from scripts.lenet_config import Config as Flags
-from scripts.program import UserError
+from scripts.training.epoch_metrics import EpochMetrics
+from scripts.training.images import Preprocessing
+from scripts.training.lenet_config import Config as Flags
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from matplotlib import image
 
 import models
 from scripts import export, predict, train_lenet
-from scripts.lenet_config import (
+from scripts.command.program import UserError
+from scripts.train_lenet import main
+from scripts.training.lenet_config import (
     Config,
     check_config,
     learning_rate,
@@ -18,9 +20,7 @@ from scripts.lenet_config import (
     restore_state,
     stored_run,
 )
-from scripts.program import UserError
-from scripts.train_lenet import main
-from scripts.training import split_model
+from scripts.training.step import split_model
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from matplotlib import image
 from sklearn.datasets import load_digits
 
 from scripts import predict
-from scripts.data import load
 from scripts.predict import Config, main
+from scripts.training.data import load
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from scripts import rules_in_the_wild
-from scripts.program import UserError
+from scripts.command.program import UserError
 from scripts.rules_in_the_wild import Config, main
 from scripts.wild import document
 from scripts.wild.case import Case, Entry, of

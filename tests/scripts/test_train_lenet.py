@@ -10,8 +10,8 @@ import pytest
 from matplotlib import image
 
 from scripts import train_lenet
-from scripts.epoch_metrics import EpochMetrics, best
 from scripts.train_lenet import Config, main
+from scripts.training.epoch_metrics import EpochMetrics, best
 from tests.scripts.conftest import without_times
 
 

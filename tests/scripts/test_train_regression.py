@@ -8,7 +8,7 @@ import pytest
 from matplotlib import image
 
 from scripts import train_regression
-from scripts.program import UserError
+from scripts.command.program import UserError
 from scripts.train_regression import Config, main, make_problem, train
 
 TINY = Config(samples=8, inputs=5, hidden=4, outputs=3, learning_rate=1e-3, steps=30)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.program import UserError
+from scripts.command.program import UserError
 from scripts.wild import document
 from scripts.wild.case import Entry, of
 from scripts.wild.find import Rule

@@ -1,0 +1,117 @@
+"""Images of every kind become what the net was trained on."""
+
+import numpy as np
+import pytest
+from matplotlib import image
+from PIL import Image
+
+from scripts.command.program import UserError
+from scripts.training.images import (
+    Preprocessing,
+    fit_preprocessing,
+    read_ink,
+    resize,
+    to_input_size,
+)
+
+GREY = np.random.default_rng(0).integers(0, 256, (6, 6), dtype=np.uint8)
+
+
+def save(path, pixels, mode=None):
+    Image.fromarray(pixels).convert(mode).save(path) if mode else Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_every_kind_of_png(tmp_path, mode):
+    ink = read_ink(save(tmp_path / "image.png", GREY, mode))
+    np.testing.assert_allclose(ink, GREY / 255, atol=1e-6)
+
+
+def test_16_bits(tmp_path):
+    ink = read_ink(save(tmp_path / "image.png", GREY.astype(np.uint16) * 257))
+    np.testing.assert_allclose(ink, GREY / 255, atol=1e-6)
+
+
+def test_jpeg(tmp_path):
+    ink = read_ink(save(tmp_path / "image.jpg", np.full((8, 8), 51, np.uint8)))
+    np.testing.assert_allclose(ink, 0.2, atol=0.01)
+
+
+def test_colours_have_their_luma(tmp_path):
+    green = np.zeros((2, 2, 3), np.uint8)
+    green[..., 1] = 255
+    np.testing.assert_allclose(read_ink(save(tmp_path / "image.png", green)), 0.587, atol=1e-6)
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_transparent_is_ground(tmp_path, invert):
+    rgba = np.zeros((2, 2, 4), np.uint8)
+    rgba[..., :3] = 255 * (not invert)
+    rgba[0, :, 3] = 255
+    ink = read_ink(save(tmp_path / "image.png", rgba), invert=invert)
+    np.testing.assert_allclose(ink, [[1, 1], [0, 0]], atol=1e-6)
+
+
+def test_invert(tmp_path):
+    ink = read_ink(save(tmp_path / "image.png", GREY), invert=True)
+    np.testing.assert_allclose(ink, 1 - GREY / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (7, 4)])
+def test_not_square_is_centred(tmp_path, shape):
+    ink = read_ink(save(tmp_path / "image.png", np.full(shape, 255, np.uint8)))
+    assert ink.shape == (7, 7)
+    assert ink.sum() == 28
+    middle = ink.sum(0 if shape[1] == 4 else 1)
+    np.testing.assert_array_equal(middle, [0, 7, 7, 7, 7, 0, 0])
+
+
+def test_not_an_image(tmp_path):
+    whole = save(tmp_path / "whole.png", GREY).read_bytes()
+    path = tmp_path / "image.png"
+    end = len(whole) - 12 - 8  # the last chunk, and two checksums that Pillow can do without
+    for content in (b"hello", *(whole[:n] for n in range(end))):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"{path}: "):
+            read_ink(path)
+    with pytest.raises(UserError, match=r"absent.png: cannot be read: No such file"):
+        read_ink(tmp_path / "absent.png")
+
+
+def test_input_size():
+    images = np.random.default_rng(0).random((2, 28, 28))
+    padded = to_input_size(images, "pad")
+    assert padded.shape == (2, 32, 32)
+    np.testing.assert_allclose(padded[:, 2:-2, 2:-2], images, rtol=1e-6)
+    assert padded.sum() == pytest.approx(images.sum(), rel=1e-5)
+    np.testing.assert_array_equal(to_input_size(padded, "pad"), padded)
+    assert to_input_size(images[:, :8, :8], "resize").shape == (2, 32, 32)
+
+
+def test_shrinking_averages():
+    checkers = np.indices((16, 16)).sum(0)[None] % 2
+    np.testing.assert_allclose(resize(checkers, 4), 0.5, atol=0.1)
+
+
+def test_normalised():
+    images = np.random.default_rng(0).random((50, 8, 8))
+    preprocessing = fit_preprocessing(images, "resize")
+    x = preprocessing(images)
+    assert x.shape == (50, 32, 32, 1)
+    assert x.dtype == np.float32
+    assert abs(x.mean()) < 1e-5
+    assert x.std() == pytest.approx(1, abs=1e-5)
+    assert preprocessing(np.zeros((1, 8, 8)))[0, 0, 0, 0] == pytest.approx(preprocessing.ground)
+
+
+def test_without_contrast():
+    with pytest.raises(UserError, match=r"expected some contrast, got 0.5 in every pixel"):
+        fit_preprocessing(np.full((3, 32, 32), 0.5), "pad")
+
+
+def test_written_and_read(tmp_path):
+    image.imsave(tmp_path / "image.png", GREY, cmap="gray", vmin=0, vmax=255)
+    prepared = Preprocessing(6, "resize", 0.0, 1.0)(read_ink(tmp_path / "image.png")[None])
+    expected = Preprocessing(6, "resize", 0.0, 1.0)(GREY[None] / 255)
+    np.testing.assert_allclose(prepared, expected, atol=1 / 255)

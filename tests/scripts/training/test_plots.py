@@ -1,0 +1,74 @@
+"""Pictures have their size, and show what they were given."""
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from scripts.training import plots
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """The figures that were saved."""
+    figures = []
+    save = plots.Figure.savefig
+
+    def savefig(self, path):
+        figures.append(self)
+        save(self, path)
+
+    monkeypatch.setattr(plots.Figure, "savefig", savefig)
+    return figures
+
+
+def check_png(path, width, height):
+    pixels = image.imread(path)
+    assert pixels.shape[:2] == (height, width)
+    assert pixels[..., :3].std() > 0.05
+
+
+@pytest.mark.parametrize("epochs", [1, 30])
+def test_curves(tmp_path, saved, epochs):
+    metrics = [
+        {
+            "epoch": i,
+            "train_loss": 1 / i,
+            "test_loss": 2 / i,
+            "train_accuracy": 1 - 1 / i,
+            "test_accuracy": 0.9,
+        }
+        for i in range(1, epochs + 1)
+    ]
+    plots.plot_curves(tmp_path / "curves.png", metrics)
+    check_png(tmp_path / "curves.png", 1320, 504)
+    loss, accuracy = saved[0].axes
+    np.testing.assert_array_equal(loss.lines[1].get_ydata(), [m["test_loss"] for m in metrics])
+    np.testing.assert_array_equal(accuracy.lines[0].get_ydata()[:1], [0])
+
+
+@pytest.mark.parametrize(("images", "mistakes"), [(100, 3), (5, 0), (100, 60)])
+def test_predictions(tmp_path, saved, images, mistakes):
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(10), images)
+    labels = probabilities.argmax(1)
+    wrong = random.choice(images, mistakes, replace=False)
+    labels[wrong] = (labels[wrong] + 1) % 10
+    pixels = random.normal(size=(images, 32, 32, 1))
+    path = tmp_path / "predictions.png"
+    plots.plot_predictions(path, pixels, labels, probabilities, [f"<{i}>" for i in range(10)])
+    check_png(path, 1248, 990)
+
+    titles = [axis.get_title() for axis in saved[0].axes if axis.axison]
+    assert len(titles) == min(images, 40)
+    assert ["is" in title for title in titles] == [i < mistakes for i in range(len(titles))]
+    confidence = [float(title.split()[1].strip("%")) for title in titles[:mistakes]]
+    assert confidence == sorted(confidence, reverse=True)
+    assert saved[0].get_suptitle().startswith(f"{mistakes} of {images} test images wrong")
+
+
+def test_loss(tmp_path, saved):
+    losses = 1.0 / np.arange(1, 500)
+    plots.plot_loss(tmp_path / "loss.png", losses)
+    check_png(tmp_path / "loss.png", 840, 504)
+    assert saved[0].axes[0].get_yscale() == "log"
+    np.testing.assert_array_equal(saved[0].axes[0].lines[0].get_ydata(), losses)
