@@ -38,8 +38,7 @@ from jaxfn.verification import GradcheckReport, gradcheck
 from scripts.cases import CASES, LOSSES
 from scripts.command.device import Platform, select_platform
 from scripts.command.program import UserError, check, run_program
-from scripts.command.specs import parse_array
-from scripts.gradcheck import load
+from scripts.command.specs import load_function, parse_array
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 BATCH = 64  # of the losses
@@ -193,14 +192,14 @@ def _proof_of_loss(loss: Callable[..., Any], args: tuple[Any, ...]) -> Gradcheck
 
 def _own_task(config: Config) -> Task:
     target, *specs = config.targets
-    fun = load(target)
+    fun = load_function(target)
     check(bool(specs), f"{target}: expected its arguments, such as 'f32[64,128]', got none")
     rng = np.random.RandomState(config.seed)
     args = tuple(parse_array(spec, rng) for spec in specs)
-    reference = load(config.reference) if config.reference else None
+    reference = load_function(config.reference) if config.reference else None
     if config.custom_jvp and reference is None:
         reference = autodiff(fun, custom_jvp=True)
-    surrogate = load(config.surrogate) if config.surrogate else None
+    surrogate = load_function(config.surrogate) if config.surrogate else None
 
     def run() -> Comparison:
         try:

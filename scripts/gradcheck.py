@@ -12,11 +12,9 @@ Prints the report; the exit code is 0 if the rule passes, 1 if it fails or nothi
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import numpy as np
@@ -24,7 +22,7 @@ import tyro
 
 from jaxfn.verification import GradcheckReport, gradcheck
 from scripts.command.program import UserError, run_program
-from scripts.command.specs import parse_array
+from scripts.command.specs import load_function, parse_array
 
 
 @dataclass
@@ -67,7 +65,7 @@ def main(config: Config) -> GradcheckReport:
       UserError: if the operation cannot be imported, an argument cannot be read, or the operation
         does not accept the arguments.
     """
-    fun = load(config.operation)
+    fun = load_function(config.operation)
     if not config.arguments:
         raise UserError("expected at least one argument such as 'f32[64,128]', got none")
     rng = np.random.RandomState(config.seed)
@@ -76,8 +74,8 @@ def main(config: Config) -> GradcheckReport:
         report = gradcheck(
             fun,
             args,
-            reference=load(config.reference) if config.reference else None,
-            surrogate=load(config.surrogate) if config.surrogate else None,
+            reference=load_function(config.reference) if config.reference else None,
+            surrogate=load_function(config.surrogate) if config.surrogate else None,
             linear_in_cotangent=config.linear_in_cotangent,
             order=config.order,
             seed=config.seed,
@@ -92,32 +90,6 @@ def main(config: Config) -> GradcheckReport:
         ) from error
     print(report.to_json(indent=2) if config.json else report)
     return report
-
-
-def load(target: str) -> Callable[..., Any]:
-    """The function that `package.module:function` names.
-
-    Args:
-      target: the name of a module, a colon, and a name in it, with dots where it is nested.
-
-    Returns:
-      The function.
-
-    Raises:
-      UserError: if there is no such module or function.
-    """
-    module, colon, name = target.partition(":")
-    if not (module and colon and name):
-        raise UserError(f"{target!r}: expected 'package.module:function'")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # a module that is imported can raise anything
-        raise UserError(f"{target!r}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise UserError(f"{target!r}: expected a function, got {type(found).__name__}")
-    return found
 
 
 def _program(config: Config) -> None:

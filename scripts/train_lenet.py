@@ -41,16 +41,9 @@ from scripts.training.lenet_config import (
 )
 from scripts.training.plots import plot_curves, plot_predictions
 from scripts.training.resuming import complete, flags_of_run
-from scripts.training.step import (
-    EpochFn,
-    EvaluateFn,
-    Position,
-    TrainState,
-    make_epoch,
-    make_evaluate,
-    start,
-)
-from scripts.training.trainer import EVALUATION_BATCH, Run, Trainer, make_parts
+from scripts.training.run import Run
+from scripts.training.step import Position, start
+from scripts.training.trainer import Trainer
 
 CURVES, PREDICTIONS = "curves.png", "predictions.png"
 
@@ -143,24 +136,6 @@ def _train(
     result = Result(tuple(run.history), seconds, run.directory)
     display.say(_summary(result))
     return result
-
-
-def compile_epoch(
-    config: Config,
-    dataset: Dataset,
-    graphdef: nnx.GraphDef,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-) -> tuple[EpochFn, EvaluateFn]:
-    """An epoch of training, which takes over the buffers of its state, and the evaluation."""
-    parts = make_parts(config, dataset, graphdef, optimizer)
-    epoch = make_epoch(parts.step, config.batch_size, parts.augment)
-    evaluate = make_evaluate(graphdef, EVALUATION_BATCH)
-    _, key = keys(config)
-    return (
-        jax.jit(epoch, donate_argnums=0).lower(state, key, *dataset.train).compile(),
-        jax.jit(evaluate).lower(state.params, *dataset.test).compile(),
-    )
 
 
 def _on_devices(dataset: Dataset, run: Run, devices: Mesh) -> tuple[Dataset, Run]:

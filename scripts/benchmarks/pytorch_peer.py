@@ -161,7 +161,7 @@ def make_epoch(
     max_shift: int,
     ground: float,
 ) -> Callable[[], list[float]]:
-    """An epoch as `scripts.training.step.make_epoch` has it: a new order, each image shifted anew.
+    """An epoch as `trainings.make_epoch` has it: a new order, each image shifted anew.
 
     Returns:
       `epoch() -> [loss, accuracy]`, means over the steps.

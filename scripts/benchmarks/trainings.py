@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 import models
-from scripts import train_lenet, train_regression
 from scripts.benchmarks import flax_peer
 from scripts.benchmarks.lenet import (
     CHANNELS_LAST,
@@ -26,18 +26,32 @@ from scripts.benchmarks.lenet import (
 from scripts.benchmarks.timing import Contestant, Effort, Row, add_speed, measure
 from scripts.training import lenet_config
 from scripts.training.data import Dataset, load
-from scripts.training.step import EpochFn, Rules, TrainState, make_epoch, make_random_shift
+from scripts.training.regression import Config, make_problem, train
+from scripts.training.run import make_parts
+from scripts.training.step import (
+    AugmentFn,
+    Metrics,
+    Rules,
+    StepFn,
+    TrainState,
+    make_advance,
+    make_random_shift,
+    mean_metrics,
+    start,
+)
+
+EpochFn = Callable[[TrainState, jax.Array, jax.Array, jax.Array], tuple[TrainState, Metrics]]
 
 
 def regression(effort: Effort) -> Iterator[list[Row]]:
     """The 500 steps of the two-layer regression, losses included, from the same float32 data and
     weights as PyTorch's original loop."""
-    config = train_regression.Config(seed=effort.seed)
-    graphdef, params, x, y = train_regression.make_problem(config)
+    config = Config(seed=effort.seed)
+    graphdef, params, x, y = make_problem(config)
     rate, steps = config.learning_rate, config.steps
 
     def ours(rules: Rules) -> Callable[[], object]:
-        return lambda: train_regression.train(graphdef, params, x, y, rate, steps, rules)
+        return lambda: train(graphdef, params, x, y, rate, steps, rules)
 
     def pytorch() -> Contestant:
         if note := why_no_pytorch():
@@ -54,6 +68,35 @@ def regression(effort: Effort) -> Iterator[list[Row]]:
     }
     rows = measure(f"{steps} steps", contestants, effort)
     yield add_speed(rows, "speed_against_pytorch", is_pytorch)
+
+
+def make_epoch(step: StepFn, batch_size: int, augment: AugmentFn) -> EpochFn:
+    """A whole epoch: `epoch(state, key, images, labels) -> (state, metrics)`, the metrics means
+    over the steps; `make_advance` from its first step to its last."""
+    advance = make_advance(step, batch_size, augment)
+
+    def epoch(
+        state: TrainState, key: jax.Array, images: jax.Array, labels: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        stop = jnp.int32(len(images) // batch_size)
+        position, _ = advance(start(state, key), stop, images, labels)
+        return position.state, mean_metrics(position)
+
+    return epoch
+
+
+def compile_epoch(
+    config: lenet_config.Config,
+    dataset: Dataset,
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+) -> EpochFn:
+    """An epoch of `train_lenet`, which takes over the buffers of its state."""
+    parts = make_parts(config, dataset, graphdef, optimizer)
+    epoch = make_epoch(parts.step, config.batch_size, parts.augment)
+    _, key = lenet_config.keys(config)
+    return jax.jit(epoch, donate_argnums=0).lower(state, key, *dataset.train).compile()
 
 
 class _Epochs:
@@ -80,10 +123,10 @@ def epoch(effort: Effort) -> Iterator[list[Row]]:
     shift = make_random_shift(config.max_shift, dataset.preprocessing.ground)
     plain = make_epoch(flax_peer.make_train_step(optimizer), config.batch_size, shift)
     epochs = {
-        OURS: train_lenet.compile_epoch(config, dataset, graphdef, optimizer, state)[0],
-        WITHOUT_RULES: train_lenet.compile_epoch(
+        OURS: compile_epoch(config, dataset, graphdef, optimizer, state),
+        WITHOUT_RULES: compile_epoch(
             dataclasses.replace(config, rules="autodiff"), dataset, graphdef, optimizer, state
-        )[0],
+        ),
         FLAX: jax.jit(plain, donate_argnums=0),
     }
     contestants = {

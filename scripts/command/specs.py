@@ -1,9 +1,13 @@
-"""Arguments written as text: `f32[128,784]` is an array, and so are `i32[3]`, `key`, `f32[]`."""
+"""Functions and arrays written as text: `package.module:function`; `f32[128,784]`, `i32[3]`, `key`,
+`f32[]`."""
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +26,32 @@ _SHORT = {
 }
 _SPEC = re.compile(r"(?P<dtype>[a-z]+\d*)(?:\[(?P<shape>[\d\s,]*)\])?")
 LARGEST = 2**31  # elements; more is a slip of the pen
+
+
+def load_function(target: str) -> Callable[..., Any]:
+    """The function that `package.module:function` names.
+
+    Args:
+      target: the name of a module, a colon, and a name in it, with dots where it is nested.
+
+    Returns:
+      The function.
+
+    Raises:
+      UserError: if there is no such module or function.
+    """
+    module, colon, name = target.partition(":")
+    if not (module and colon and name):
+        raise UserError(f"{target!r}: expected 'package.module:function'")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # a module that is imported can raise anything
+        raise UserError(f"{target!r}: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise UserError(f"{target!r}: expected a function, got {type(found).__name__}")
+    return found
 
 
 def parse_array(spec: str, rng: np.random.RandomState) -> jax.Array:

@@ -66,7 +66,6 @@ GradientFn = Callable[[Params, jax.Array, jax.Array], tuple[Metrics, Params]]
 StepFn = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Metrics]]
 AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
 AdvanceFn = Callable[[Position, ArrayLike, jax.Array, jax.Array], tuple[Position, jax.Array]]
-EpochFn = Callable[[TrainState, jax.Array, jax.Array, jax.Array], tuple[TrainState, Metrics]]
 EvaluateFn = Callable[[Params, jax.Array, jax.Array], tuple[Metrics, jax.Array]]
 
 
@@ -201,21 +200,6 @@ def make_advance(step: StepFn, batch_size: int, augment: AugmentFn) -> AdvanceFn
         return position, all_finite(position.state.params)
 
     return advance
-
-
-def make_epoch(step: StepFn, batch_size: int, augment: AugmentFn) -> EpochFn:
-    """A whole epoch: `epoch(state, key, images, labels) -> (state, metrics)`, the metrics means
-    over the steps; `make_advance` from its first step to its last."""
-    advance = make_advance(step, batch_size, augment)
-
-    def epoch(
-        state: TrainState, key: jax.Array, images: jax.Array, labels: jax.Array
-    ) -> tuple[TrainState, Metrics]:
-        stop = jnp.int32(len(images) // batch_size)
-        position, _ = advance(start(state, key), stop, images, labels)
-        return position.state, mean_metrics(position)
-
-    return epoch
 
 
 def mean_metrics(position: Position) -> Metrics:

@@ -7,109 +7,29 @@ import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
-from flax import nnx
-from jax.sharding import Mesh
 
 from scripts.command import run_directory
 from scripts.command.program import UserError, check
 from scripts.command.signals import Interrupted, StopRequest
-from scripts.training import checkpoint, mesh, nonfinite
+from scripts.training import checkpoint, nonfinite
 from scripts.training.data import Dataset
 from scripts.training.display import Display
 from scripts.training.distributed import greatest, is_first
 from scripts.training.epoch_metrics import EpochMetrics, best
 from scripts.training.lenet_config import PROGRAM, Config, learning_rate
-from scripts.training.step import (
-    AdvanceFn,
-    AugmentFn,
-    EvaluateFn,
-    LossFn,
-    Position,
-    StepFn,
-    epoch_batches,
-    make_advance,
-    make_evaluate,
-    make_loss_fn,
-    make_random_shift,
-    make_train_step,
-    mean_metrics,
-    next_epoch,
-)
+from scripts.training.run import Run, compile_program, make_parts
+from scripts.training.step import Position, epoch_batches, mean_metrics, next_epoch
 from scripts.training.tensorboard import Events
 
-EVALUATION_BATCH = 500
 # Images that pass in one call of the compiled program, which is what a signal waits for: a quarter
 # of a second on two CPU cores. The same on every machine, so that many of them call it alike.
 CALL_IMAGES = 2**14
 PROFILED_STEPS = 5
 PROFILE, DIAGNOSTIC = "profile", "diagnostic"
-
-
-class Run(NamedTuple):
-    """A training that is about to start or to go on, and the epochs that it has behind it."""
-
-    directory: Path
-    graphdef: nnx.GraphDef
-    position: Position
-    history: list[EpochMetrics]
-    devices: Mesh | None = None  # None: one, without a mesh
-
-
-class Parts(NamedTuple):
-    """What a training step is made of."""
-
-    loss_fn: LossFn
-    step: StepFn
-    augment: AugmentFn
-
-
-class Program(NamedTuple):
-    """The compiled functions of a training."""
-
-    advance: AdvanceFn
-    evaluate: EvaluateFn
-
-
-def make_parts(
-    config: Config,
-    dataset: Dataset,
-    graphdef: nnx.GraphDef,
-    optimizer: optax.GradientTransformation,
-    devices: Mesh | None = None,
-) -> Parts:
-    """The loss, the step and the augmentation that the flags ask for."""
-    loss_fn = make_loss_fn(graphdef, config.rules, config.dtype)
-    step = make_train_step(
-        loss_fn,
-        optimizer,
-        accumulate=config.accumulate,
-        skip_nonfinite=config.skip_nonfinite,
-        parallel=lambda mean: mean if devices is None else mesh.data_parallel(mean, devices),
-    )
-    return Parts(loss_fn, step, make_random_shift(config.max_shift, dataset.preprocessing.ground))
-
-
-def compile_program(config: Config, dataset: Dataset, run: Run, parts: Parts) -> Program:
-    """The steps and the evaluation. The steps leave their position's buffers as they are: a
-    checkpoint is written from them meanwhile, and what breaks can be looked at again."""
-    everywhere = None if run.devices is None else mesh.replicated(run.devices)
-    evaluate = make_evaluate(run.graphdef, EVALUATION_BATCH)
-    if run.devices is not None:
-        evaluate = mesh.data_parallel_evaluate(evaluate, run.devices)
-    advance = make_advance(parts.step, config.batch_size, parts.augment)
-    return Program(
-        jax.jit(advance, out_shardings=everywhere)
-        .lower(run.position, np.int32(0), *dataset.train)
-        .compile(),
-        jax.jit(evaluate, out_shardings=everywhere)
-        .lower(run.position.state.params, *dataset.test)
-        .compile(),
-    )
 
 
 # Under jit, what is new in the position comes to lie where the rest of it does.

@@ -13,7 +13,7 @@ from flax import nnx
 
 import jaxfn
 import models
-from scripts import train_regression
+from scripts.training.regression import train
 from scripts.training.step import split_model
 from tests.parity import inputs
 
@@ -86,7 +86,7 @@ def regression(dtype: str) -> np.ndarray:
     given = {name: jnp.asarray(array) for name, array in inputs.regression(dtype).items()}
     model = models.TwoLayerRegression(1000, 100, 10, rngs=nnx.Rngs(0))
     model.fc1.kernel, model.fc2.kernel = nnx.Param(given["w1"]), nnx.Param(given["w2"])
-    _, losses = train_regression.train(
+    _, losses = train(
         *split_model(model),
         given["x"],
         given["y"],

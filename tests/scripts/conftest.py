@@ -23,6 +23,7 @@ from scripts.training import trainer
 from scripts.training.archives import TEST_FILES, TRAIN_FILES
 from scripts.training.epoch_metrics import EpochMetrics
 from scripts.training.lenet_config import make_optimizer, restore_state, stored_run
+from scripts.training.run import Program
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -112,7 +113,7 @@ def tiny(tiny_data: Path, tmp_path: Path) -> Config:
 
 # What changes nothing in the compiled program: the seed is an argument of it.
 NOT_COMPILED = Config(dataset="idx")
-_PROGRAMS: dict[Any, trainer.Program] = {}
+_PROGRAMS: dict[Any, Program] = {}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from scripts.command.program import UserError
-from scripts.gradcheck import Config, load, main
+from scripts.gradcheck import Config, main
 
 
 def test_a_right_rule(capsys):
@@ -37,12 +37,6 @@ def test_bad_commands(operation, arguments, message):
     with pytest.raises(UserError, match=message) as caught:
         main(Config(operation, arguments))
     assert "\n" not in str(caught.value)
-
-
-def test_load_of_a_nested_name():
-    import jax
-
-    assert load("jax:numpy.sin") is jax.numpy.sin
 
 
 def test_exit_code_of_a_bad_command():

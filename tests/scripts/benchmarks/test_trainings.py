@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from scripts import train_lenet
 from scripts.benchmarks import trainings
 from scripts.benchmarks.lenet import CHANNELS_LAST, FLAX, OURS, PYTORCH, WITHOUT_RULES
 from scripts.benchmarks.timing import Effort
+from scripts.training.step import Metrics, TrainState
 
 QUICK = Effort(repeats=1, seconds=0.01)
 
@@ -28,14 +31,14 @@ def test_regression():
 
 @pytest.mark.usefixtures("_no_pytorch")
 def test_epoch(monkeypatch):
-    compile_epoch, programs = train_lenet.compile_epoch, {}
+    compile_epoch, programs = trainings.compile_epoch, {}
 
     def compile_once(config, *args):
         """One program for both, since compiling takes seconds."""
         programs[config.rules] = next(iter(programs.values()), None) or compile_epoch(config, *args)
         return programs[config.rules]
 
-    monkeypatch.setattr(train_lenet, "compile_epoch", compile_once)
+    monkeypatch.setattr(trainings, "compile_epoch", compile_once)
     (rows,) = trainings.epoch(QUICK)
     assert [*programs] == ["custom", "autodiff"]
     names = [row.contestant for row in rows]
@@ -44,6 +47,22 @@ def test_epoch(monkeypatch):
     assert all(row.timing for row in rows[:3])
     speed = rows[2].timing.median / rows[0].timing.median
     assert rows[0].figures["speed_against_flax"] == speed
+
+
+def test_an_epoch_is_all_its_steps():
+    """Each image is seen once, less than a batch is left out, and the metrics are means."""
+
+    def step(state, x, labels):
+        seen = state.params.at[labels].add(1)
+        return TrainState(seen, state.opt_state + 1), Metrics(x.mean(), labels.mean())
+
+    images = jnp.arange(23.0)
+    state = TrainState(jnp.zeros(23, jnp.int32), jnp.int32(0))
+    epoch = trainings.make_epoch(step, 5, lambda _, images: images + 1)
+    (seen, steps), metrics = jax.jit(epoch)(state, jax.random.key(0), images, jnp.arange(23))
+    assert (int(steps), int(seen.sum()), int(seen.max())) == (4, 20, 1)
+    np.testing.assert_allclose(metrics.accuracy, np.mean(np.flatnonzero(seen)), rtol=1e-6)
+    np.testing.assert_allclose(metrics.loss, 1 + metrics.accuracy, rtol=1e-6)
 
 
 @pytest.mark.parity

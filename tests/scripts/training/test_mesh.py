@@ -22,11 +22,13 @@ from scripts.training.step import (
     Metrics,
     TrainState,
     accuracy,
-    make_epoch,
+    make_advance,
     make_loss_fn,
     make_random_shift,
     make_train_step,
+    mean_metrics,
     split_model,
+    start,
 )
 
 IMAGES = jax.random.normal(jax.random.key(1), (180, 32, 32, 1))
@@ -38,10 +40,12 @@ COLLECTIVE = re.compile(
 
 
 def epoch_on(devices):
-    """An epoch of LeNet, compiled for so many devices or, for None, without a mesh; its inputs."""
+    """An epoch's steps of LeNet, compiled for so many devices or, for None, without a mesh; and the
+    inputs."""
     graphdef, params = split_model(models.LeNet(rngs=nnx.Rngs(0)))
     optimizer = optax.sgd(0.2, momentum=0.9)
-    args = (TrainState(params, optimizer.init(params)), jax.random.key(3), IMAGES, LABELS)
+    first = start(TrainState(params, optimizer.init(params)), jax.random.key(3))
+    args = (first, np.int32(len(IMAGES) // BATCH), IMAGES, LABELS)
     made = None if devices is None else mesh.make_mesh(devices, None)
 
     def parallel(mean):
@@ -49,7 +53,7 @@ def epoch_on(devices):
 
     loss_fn = make_loss_fn(graphdef)
     step = make_train_step(loss_fn, optimizer, parallel=parallel)
-    epoch = jax.jit(make_epoch(step, BATCH, make_random_shift(3, 0.0)))
+    epoch = jax.jit(make_advance(step, BATCH, make_random_shift(3, 0.0)))
     args = args if made is None else mesh.replicate(args, made)
     return epoch.lower(*args).compile(), args
 
@@ -57,7 +61,8 @@ def epoch_on(devices):
 @pytest.fixture(scope="module")
 def alone():
     epoch, args = epoch_on(None)
-    return epoch(*args)
+    position, _ = epoch(*args)
+    return position.state, mean_metrics(position)
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +72,14 @@ def both():
 
 def test_two_devices_train_as_one(alone, both):
     epoch, args = both
-    state, metrics = epoch(*args)
+    position, _ = epoch(*args)
+    state, metrics = position.state, mean_metrics(position)
     assert metrics.loss.sharding.is_fully_replicated
     np.testing.assert_allclose(metrics.loss, alone[1].loss, rtol=1e-5)
     np.testing.assert_allclose(metrics.accuracy, alone[1].accuracy, rtol=1e-6)
     chex.assert_trees_all_close(state, alone[0], rtol=1e-4, atol=1e-6)
-    start = jax.tree.leaves(args[0].params)
-    assert all(np.any(a != b) for a, b in zip(start, jax.tree.leaves(state.params), strict=True))
+    before = jax.tree.leaves(args[0].state.params)
+    assert all(np.any(a != b) for a, b in zip(before, jax.tree.leaves(state.params), strict=True))
 
 
 def test_gradients_alone_are_moved(both):
@@ -82,7 +88,7 @@ def test_gradients_alone_are_moved(both):
     moved = COLLECTIVE.findall(epoch.as_text())
     assert [kind for _, kind in moved] == ["all-reduce"]
     shapes = re.findall(r"f32\[([\d,]*)\]", moved[0][0])
-    parameters = [",".join(map(str, leaf.shape)) for leaf in jax.tree.leaves(args[0].params)]
+    parameters = [",".join(map(str, leaf.shape)) for leaf in jax.tree.leaves(args[0].state.params)]
     assert sorted(shapes) == sorted([*parameters, "", ""])
 
 
@@ -137,10 +143,10 @@ def test_evaluation(images):
 
 MANY_DEVICES = """
 import json, sys
-from tests.scripts.training.test_mesh import epoch_on
+from tests.scripts.training.test_mesh import epoch_on, mean_metrics
 epoch, args = epoch_on(int(sys.argv[1]))
-state, metrics = epoch(*args)
-print(json.dumps(float(metrics.loss)))
+position, _ = epoch(*args)
+print(json.dumps(float(mean_metrics(position).loss)))
 """
 
 

@@ -14,7 +14,6 @@ from scripts.training.step import (
     TrainState,
     epoch_batches,
     make_advance,
-    make_epoch,
     make_evaluate,
     make_loss_fn,
     make_random_shift,
@@ -29,6 +28,13 @@ from scripts.training.step import (
 GRAPHDEF, PARAMS = split_model(models.LeNet(rngs=nnx.Rngs(0)))
 IMAGES = jax.random.normal(jax.random.key(1), (23, 32, 32, 1))
 LABELS = jax.random.randint(jax.random.key(2), (23,), 0, 10)
+
+
+@pytest.fixture(scope="module")
+def loss_and_grad():
+    """Of LeNet with the hand-written rules: `(loss, logits), gradients`."""
+    loss = make_loss_fn(GRAPHDEF)
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(PARAMS, IMAGES, LABELS)
 
 
 def test_an_epoch_has_no_image_twice_and_leaves_out_less_than_a_batch():
@@ -58,24 +64,23 @@ def test_loss():
     np.testing.assert_allclose(loss, -picked.mean(), rtol=1e-5)
 
 
-def test_rules():
+def test_rules(loss_and_grad):
     """The hand-written rules are in the one loss and not in the other."""
     custom, autodiff = (make_loss_fn(GRAPHDEF, rule) for rule in ("custom", "autodiff"))
     args = (PARAMS, IMAGES, LABELS)
     names = {rule.name for rule in jaxfn.custom_rules(custom, *args) if rule.kind == "custom_vjp"}
     assert len(names) >= 2
     assert not [r for r in jaxfn.custom_rules(autodiff, *args) if r.kind == "custom_vjp"]
-    gradients = [jax.jit(jax.grad(loss, has_aux=True))(*args)[0] for loss in (custom, autodiff)]
-    chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-6)
+    expected, _ = jax.jit(jax.grad(autodiff, has_aux=True))(*args)
+    chex.assert_trees_all_close(loss_and_grad[1], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_step_of_gradient_descent():
+def test_step_of_gradient_descent(loss_and_grad):
     loss_fn = make_loss_fn(GRAPHDEF)
     optimizer = optax.sgd(0.1)
     state = TrainState(PARAMS, optimizer.init(PARAMS))
     state, metrics = jax.jit(make_train_step(loss_fn, optimizer))(state, IMAGES, LABELS)
-    loss_and_grad = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
-    (loss, logits), grads = loss_and_grad(PARAMS, IMAGES, LABELS)
+    (loss, logits), grads = loss_and_grad
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, PARAMS, grads)
     chex.assert_trees_all_close(state.params, expected, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(metrics.loss, loss, rtol=1e-6)
@@ -84,11 +89,11 @@ def test_step_of_gradient_descent():
 
 def test_epoch_is_its_steps():
     optimizer = optax.sgd(0.1, momentum=0.9)
-    step = make_train_step(make_loss_fn(GRAPHDEF), optimizer)
-    first = TrainState(PARAMS, optimizer.init(PARAMS))
+    step = make_train_step(linear_loss, optimizer)
+    first = TrainState(LINEAR, optimizer.init(LINEAR))
     key = jax.random.key(3)
-    epoch = make_epoch(step, 8, lambda _, images: images)
-    end, metrics = jax.jit(epoch)(first, key, IMAGES, LABELS)
+    advance = make_advance(step, 8, lambda _, images: images)
+    position, _ = jax.jit(advance)(start(first, key), 2, IMAGES, LABELS)
 
     step, state, losses = jax.jit(step), first, []
     batches, keys = epoch_batches(start(first, key), 23, 8)
@@ -96,8 +101,8 @@ def test_epoch_is_its_steps():
     for batch in batches:
         state, step_metrics = step(state, IMAGES[batch], LABELS[batch])
         losses.append(step_metrics.loss)
-    chex.assert_trees_all_close(end, state, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(metrics.loss, np.mean(losses), rtol=1e-5)
+    chex.assert_trees_all_close(position.state, state, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(mean_metrics(position).loss, np.mean(losses), rtol=1e-5)
 
 
 def linear_loss(params, x, labels):
