@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from jaxfn.comparison.figures.records import Figures
-from jaxfn.verification import GradcheckReport
+from jaxfn.verification.report import GradcheckReport
 
 RULE = "custom rule"  # what the side with the rule is called
 
