@@ -9,18 +9,29 @@ PY := $(VENV)/bin/python
 TESTS ?= tests
 ARGS ?=
 
-.PHONY: train test long lint parity compare bench clean
+# As many processes as there are cores; the tests of a file stay together, with what they share.
+JOBS ?= auto
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile
+
+.PHONY: train test quick long lint parity compare bench environment clean
 
 train: $(VENV)/train
 	$(PY) -m scripts.train_lenet $(ARGS)
 
 test: $(VENV)/test
-	$(PY) -m pytest $(TESTS) $(ARGS)
+	$(PYTEST) $(TESTS) $(ARGS)
 
-# What `make test` takes a sample of: the checker over every rule of the two bodies; trainings that
-# are killed twenty times, and those in several processes.
+# What one runs before each commit: in under a minute something of everything.
+quick: $(VENV)/test
+	$(PYTEST) -m quick $(TESTS) $(ARGS)
+
+# What `make test` takes a sample of: the checker over every rule of the two bodies; every operation
+# under all layers; trainings that are killed twenty times, and those in several processes; faults
+# planted all over the library, each of which the tests have to catch.
 long: $(VENV)/test
-	$(PY) -m pytest -m long $(TESTS) $(ARGS)
+	$(PYTEST) -m long $(TESTS) $(ARGS)
+
+environment: $(VENV)/test
 
 compare: $(VENV)/train
 	$(PY) -m scripts.compare $(ARGS)

@@ -9,6 +9,7 @@ from jaxfn.verification.points.probes import GIVEN, NEAR, Probe, columns_of
 from jaxfn.verification.subject.subject import Subject, run_rows
 
 BASIS = 64  # outputs: the cotangents of so few are a whole basis
+OTHER = -0.7  # a second cotangent of a single output, of another size and sign
 SOME = 3  # cotangents of more
 MANY = 20_000  # outputs: one cotangent of so many has draws enough
 # how small the cotangents of a rule that is not linear are made, until it follows its derivative
@@ -121,7 +122,7 @@ def _cotangents_for(subject: Subject, probe: Probe) -> np.ndarray:
 
 def _cotangents_at_the_given(subject: Subject, m: int, rng: np.random.Generator) -> np.ndarray:
     if m == 1:
-        return np.array([[1.0], [-0.7]])
+        return np.array([[1.0], [OTHER]])
     if m <= BASIS:
         return np.concatenate([np.eye(m), rng.standard_normal((2, m)), np.ones((1, m))])
     if subject.huge:
