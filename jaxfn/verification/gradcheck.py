@@ -32,20 +32,6 @@ from jaxfn.verification.subject.setup import (
     validate,
 )
 
-# Of several layers that fail, the first of these says most about the cause.
-BLAME = (
-    "types",
-    "determinism",
-    "primal",
-    "linearity",
-    "autodiff",
-    "differences",
-    "transformations",
-    "shapes",
-    "precision",
-    "second order",
-)
-
 
 def gradcheck(
     fun: Callable[..., Any],
@@ -226,11 +212,7 @@ def _finish(
 
 
 def _blamed(checks: tuple[Check, ...]) -> Check | None:
-    """The failed layer that says most about the cause."""
+    """The failed layer that says most about the cause: the first, or one that names `jit`."""
     failed = [check for check in checks if check.verdict == FAIL]
     only_traced = [check for check in failed if check.cause == "jit"]
-    return min(only_traced or failed, key=_rank, default=None)
-
-
-def _rank(check: Check) -> int:
-    return BLAME.index(check.name)
+    return next(iter(only_traced or failed), None)

@@ -1,4 +1,7 @@
-"""The layers in the order in which they are asked: a new one is one new file and one line here."""
+"""The layers in the order in which they are asked: a new one is one new file and one line here.
+
+Of several that fail, the first says most about the cause.
+"""
 
 from collections.abc import Iterable
 
@@ -16,11 +19,11 @@ from jaxfn.verification.report import Check
 
 LAYERS: dict[str, Layer] = {
     "types": check_types,
+    "determinism": check_determinism,
     "primal": check_primal,
     "linearity": check_linearity,
     "autodiff": check_autodiff,
     "differences": check_differences,
-    "determinism": check_determinism,
     "transformations": check_transformations,
     "shapes": check_shapes,
     "precision": check_precision,
