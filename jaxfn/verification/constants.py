@@ -7,7 +7,7 @@ constants stand where they are used.
 """
 
 # Two gradients that differ by less than this agree.
-GIVEN_ULPS = 8.0  # of the element, in the arguments' dtype, in float32 if that is finer
+GIVEN_ULPS = 8.0  # of the element, in the arguments' dtype; if double works, in at least float32
 COMPUTED_ULPS = 16.0  # of the element, in the lowest precision that rule and reference compute in
 LEAST_RELATIVE = 1e-9  # of the element: no difference below it counts, in whatever precision
 LEAF_ULPS = 64.0  # of the largest element of a leaf, in the precision that is computed in
@@ -15,7 +15,7 @@ LEAF_ULPS_DOUBLE = 1000.0  # the same where that is double: sums of more terms a
 
 # What rounding explains, measured at the point itself.
 SAFETY = 30.0  # times the largest of a few changes that were seen
-CANCELS = 1e3  # times the rounding of the largest terms: where more jitters, a rule loses digits
+CANCELS = 1e3  # times the rounding of the value, as a slope: a rule that jitters more loses digits
 VANISHES = 1e4  # ulps of the value, as a slope: a derivative below that is rounding alone
 VALUE_ULPS = 128.0  # of the value over the size of the argument: the slope that they make
 SINGLE_ULPS = 4.0  # of single precision by which a constant in rule or reference may be off
