@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxfn.verification.evidence.agreement import Comparison
-from jaxfn.verification.report import FAIL, Check
+from jaxfn.verification.report import Check
 from jaxfn.verification.subject.subject import Subject
 
 
@@ -33,11 +33,6 @@ class Observed:
         """The verdict of the layer of that name, or None if it was not asked."""
         check = self.check(name)
         return None if check is None else check.verdict
-
-    @property
-    def failed(self) -> bool:
-        """Whether a layer has failed already."""
-        return FAIL in {check.verdict for check in self.checks}
 
     def with_check(self, check: Check) -> "Observed":
         """The same with what one more layer found."""

@@ -15,7 +15,7 @@ from jaxfn.verification.layers.precision import check_precision
 from jaxfn.verification.layers.second_order import check_second_order
 from jaxfn.verification.layers.shapes import check_shapes
 from jaxfn.verification.layers.transformations import check_transformations
-from jaxfn.verification.report import Check
+from jaxfn.verification.report import FAIL, Check
 
 LAYERS: dict[str, Layer] = {
     "types": check_types,
@@ -49,11 +49,15 @@ def asked(observed: Observed, names: Iterable[str]) -> tuple[Check, ...]:
 
     Returns:
         One check each, in the order of the table, without those that are not asked of a rule that
-        has failed.
+        has failed one of these layers.
     """
     wanted = frozenset(names)
     needed = wanted | {need for name in wanted for need in NEEDS.get(name, ())}
+    reported: list[Check] = []
     for name, layer in LAYERS.items():
-        if name in needed and not (observed.failed and name in OF_RIGHT_RULES):
-            observed = observed.with_check(layer(observed))
-    return tuple(check for check in observed.checks if check.name in wanted)
+        failed = any(check.verdict == FAIL for check in reported)
+        if name not in needed or (failed and name in OF_RIGHT_RULES):
+            continue
+        observed = observed.with_check(check := layer(observed))
+        reported += [check] if name in wanted else []
+    return tuple(reported)
