@@ -1,4 +1,7 @@
-"""Each wrong rule is wrong and each correct rule is correct, by witnesses without `gradcheck`."""
+"""Each wrong rule is wrong and each correct rule is correct, by witnesses without `gradcheck`.
+
+Every third case runs by default; `pytest -m long` runs the others.
+"""
 
 import collections
 
@@ -10,17 +13,23 @@ from tests.jaxfn.verification import bodies
 from tests.jaxfn.verification.bodies.witnesses import disagreement
 
 
-def _name(case):
-    return case.name
+STRIDE = 3
 
 
-@pytest.mark.parametrize("case", bodies.WRONG, ids=_name)
+def _cases(body):
+    return [
+        pytest.param(case, id=case.name, marks=[pytest.mark.long] if i % STRIDE else [])
+        for i, case in enumerate(body)
+    ]
+
+
+@pytest.mark.parametrize("case", _cases(bodies.WRONG))
 def test_wrong_rule_is_wrong(case):
     seen, expected = case.witness(case)
     assert disagreement(seen, expected) > case.tolerance
 
 
-@pytest.mark.parametrize("case", bodies.CORRECT, ids=_name)
+@pytest.mark.parametrize("case", _cases(bodies.CORRECT))
 def test_correct_rule_is_correct(case):
     seen, expected = case.witness(case)
     assert disagreement(seen, expected) <= case.tolerance

@@ -10,7 +10,7 @@ from tests.jaxfn.verification import speed
 @pytest.mark.parametrize("fun", [speed.elementwise, speed.loss])
 def test_rules_are_right(fun):
     x = np.array([0.3, -1.5, 2.0], np.float32)
-    assert gradcheck(fun, (x,), order=1).verdict == "pass"
+    assert gradcheck(fun, (x,), layers=("linearity", "autodiff")).verdict == "pass"
 
 
 def test_power_law():

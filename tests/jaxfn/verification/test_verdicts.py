@@ -1,6 +1,7 @@
 """The checker over both bodies of rules: wrong ones must fail, correct ones must not.
 
-Every eighteenth case runs by default; `pytest -m long` runs the others.
+By default one case of each cause runs, and one of each module of correct rules; `pytest -m long`
+runs the others.
 """
 
 import pytest
@@ -8,7 +9,52 @@ import pytest
 from jaxfn.verification import gradcheck
 from tests.jaxfn.verification import bodies
 
-STRIDE = 18
+# Of each cause, and of each module of correct rules, a case that is cheap to check (of the first
+# three when they were chosen, the cheapest that is diagnosed, too).
+OF_EACH_CAUSE = {
+    "scale": "energy_without_its_two",
+    "sign": "complex_reciprocal_with_the_other_sign",
+    "transposed": "bilinear_form_with_a_transposed_gradient",
+    "exchanged": "product_with_exchanged_gradients",
+    "zero": "log_with_a_zero_gradient",
+    "zero-region": "doubled_unless_it_is_tiny",
+    "region": "elu_whose_rule_forgets_alpha",
+    "elements": "conv2d_with_zero_gradients_at_the_edges",
+    "mean-for-sum": "upsampling_with_a_mean",
+    "sum-for-mean": "mean_squared_error_without_its_mean",
+    "constant": "sine_plus_one",
+    "nonlinear": "sine_with_a_squared_cotangent",
+    "dtype": "square_bfloat16_with_a_float32_gradient",
+    "primal": "exp_half_per_mille_off_in_forward",
+    "vmap": "sine_wrong_under_two_vmaps",
+    "second-order": "tanh_whose_slope_has_a_tangent_one_percent_off",
+    "nan": "cumulative_product_nan_at_a_zero",
+    "conjugate": "complex_square_conjugated",
+    "dropped-term": "complex_exp_with_the_gradient_of_the_real_one",
+    "extra-term": "triangular_solve_with_a_full_gradient",
+    "nondeterministic": "sine_whose_residual_is_kept_outside",
+    "symbolic-zero": "product_without_gradients_if_the_first_is_constant",
+    "low-precision": "square_with_a_bfloat16_residual",
+    "jit": "root_with_a_rounded_residual_when_traced",
+    "surrogate": "sign_straight_through_within_one",
+    "other": "gelu_with_the_gradient_of_its_approximation",
+}
+OF_EACH_MODULE = {
+    "algebra_correct": "square_of_a_symmetric_matrix",
+    "declared_correct": "rounding_straight_through",
+    "domains_correct": "sum_of_squares_beside_missing_values",
+    "kinks_correct": "relu_half_at_zero",
+    "moved_correct": "transport_cost_of_samples",
+    "numerics_correct": "very_steep_exponential",
+    "precision_correct": "square_bfloat16",
+    "programs_correct": "cholesky_by_murrays_rule",
+    "rounding_correct": "softmax_at_a_low_temperature",
+    "sequences_correct": "hidden_markov_chain_by_posteriors",
+    "solvers_correct": "square_root_by_newton",
+    "structures_correct": "gather_with_a_float0_cotangent",
+    "tempting_correct": "complex_modulus_zero_at_zero",
+}
+DEFAULT = {*OF_EACH_CAUSE.values(), *OF_EACH_MODULE.values()}
 
 # A report names the cause in these words, the bodies in theirs: each set counts as the same. What
 # is said where no pattern fits, that a term is missing or wrong, names no other cause than that.
@@ -34,8 +80,8 @@ _outcomes: dict[str, tuple[str, bool]] = {}
 
 def _cases(body):
     return [
-        pytest.param(case, id=case.name, marks=[pytest.mark.long] if i % STRIDE else [])
-        for i, case in enumerate(body)
+        pytest.param(case, id=case.name, marks=[] if case.name in DEFAULT else [pytest.mark.long])
+        for case in body
     ]
 
 
@@ -58,6 +104,16 @@ def test_wrong_rule_is_caught(case):
 def test_correct_rule_is_not_rejected(case):
     report = _checked(case)
     assert report.verdict != "fail", str(report)
+
+
+def test_each_kind_of_case_runs_by_default():
+    assert OF_EACH_CAUSE.keys() == set(bodies.CAUSES)
+    wrong = {case.name: case.cause for case in bodies.WRONG}
+    assert {wrong[name]: name for name in OF_EACH_CAUSE.values()} == OF_EACH_CAUSE
+    modules = {m.__name__.rpartition(".")[2]: m.body.cases for m in bodies.CORRECT_MODULES}
+    assert OF_EACH_MODULE.keys() == modules.keys()
+    for module, name in OF_EACH_MODULE.items():
+        assert name in {case.name for case in modules[module]}
 
 
 def test_tally():

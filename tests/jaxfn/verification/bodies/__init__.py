@@ -66,7 +66,7 @@ _WRONG = (
     trees_wrong,
     unvisited_wrong,
 )
-_CORRECT = (
+CORRECT_MODULES = (
     algebra_correct,
     declared_correct,
     domains_correct,
@@ -83,6 +83,6 @@ _CORRECT = (
 )
 
 WRONG = tuple(case for module in _WRONG for case in module.body.cases)
-CORRECT = tuple(case for module in _CORRECT for case in module.body.cases)
+CORRECT = tuple(case for module in CORRECT_MODULES for case in module.body.cases)
 
-__all__ = ["CAUSES", "CORRECT", "WRONG", "Case"]
+__all__ = ["CAUSES", "CORRECT", "CORRECT_MODULES", "WRONG", "Case"]

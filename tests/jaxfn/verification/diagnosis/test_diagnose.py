@@ -392,11 +392,14 @@ CASES = {
     ),
 }
 
+# What is diagnosed is what autodiff shows to be wrong, or what these show.
+ASKED = {"digits that cancel": ("precision",)}
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_cause(name):
     fun, args, cause, said = CASES[name]
-    report = gradcheck(fun, args, order=1, raise_exception=False)
+    report = gradcheck(fun, args, layers=ASKED.get(name, ("autodiff",)), raise_exception=False)
     assert report.verdict == "fail"
     assert said in report.diagnosis
     assert report.cause == cause
@@ -431,5 +434,5 @@ def test_a_state_that_counts_calls():
 
 def test_how_far_off_a_term_is():
     rule = ruled(lambda x: jax.nn.softmax(x * x), lambda x, g: (2 * x * g * jax.nn.softmax(x * x),))
-    report = gradcheck(rule, (X,), order=1, raise_exception=False)
+    report = gradcheck(rule, (X,), layers=("autodiff",), raise_exception=False)
     assert report.cause == "dropped-term"
