@@ -12,7 +12,6 @@ import pytest
 from tests.jaxfn.verification import bodies
 from tests.jaxfn.verification.bodies.witnesses import disagreement
 
-
 STRIDE = 3
 
 

@@ -1,4 +1,4 @@
-"""The table of layers: what is asked, what is asked beside it, what is refused, how one is added."""
+"""The table of layers: what is asked, what beside it, what is refused, how one is added."""
 
 import dataclasses
 import importlib
