@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxfn.verification import GradcheckError, gradcheck, gradgradcheck
 from jaxfn.verification.report import GradcheckReport
+from jaxfn.verification.subject import mutation
 
 
 def ruled(fun, backward):
@@ -56,12 +57,13 @@ def test_worst_element_is_named():
     assert report.cause == "elements"
 
 
-def test_one_element_of_a_hundred_thousand_zeroed():
-    rule = ruled(jnp.sin, lambda x, g: ((g * jnp.cos(x)).at[77_777].set(0),))
-    x = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+@pytest.mark.parametrize("size", [10_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_one_element_of_many_zeroed(size):
+    rule = ruled(jnp.sin, lambda x, g: ((g * jnp.cos(x)).at[7_777].set(0),))
+    x = np.random.default_rng(0).standard_normal(size).astype(np.float32)
     report = gradcheck(rule, (x,), layers=("autodiff",), raise_exception=False)
     assert report.verdict == "fail"
-    assert "in 1 of 100000 elements: [77777]" in report.diagnosis
+    assert f"in 1 of {size} elements: [7777]" in report.diagnosis
 
 
 def test_power_is_stated_and_small(right_report):
@@ -96,12 +98,15 @@ def test_report_serialises_and_prints(wrong_report):
     assert isinstance(report, GradcheckReport)
 
 
-def test_planted_faults_are_caught():
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.long)])
+def test_planted_faults_are_caught(step, monkeypatch):
+    plant = mutation.mutants
+    monkeypatch.setattr(mutation, "mutants", lambda *given: list(plant(*given))[::step])
     matmul = ruled(jnp.matmul, lambda x, w, g: (g @ w.T, x.T @ g))
     x = np.random.default_rng(0).standard_normal((3, 3)).astype(np.float32)
-    report = gradcheck(matmul, (x, 2 * x + 1), order=1, mutate=True)
+    report = gradcheck(matmul, (x, 2 * x + 1), layers=("autodiff",), mutate=True)
     assert report.verdict == "pass"
-    assert len(report.mutants) >= 8
+    assert len(report.mutants) >= 8 / step
     assert all(mutant.caught for mutant in report.mutants), str(report)
 
 
@@ -157,7 +162,7 @@ def test_domain_keeps_the_moved_points_inside():
 def test_integers_and_static_arguments():
     rule = ruled(lambda table, i: table[i], lambda t, i, g: (jnp.zeros_like(t).at[i].add(g), None))
     table = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
-    assert gradcheck(rule, (table, np.array([3, 1, 4]))).verdict == "pass"
+    assert gradcheck(rule, (table, np.array([3, 1, 4])), order=1).verdict == "pass"
     assert (
         gradcheck(lambda x, n: x**n, (X, 3), layers=("autodiff", "transformations")).verdict
         == "pass"

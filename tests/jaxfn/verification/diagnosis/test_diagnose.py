@@ -394,9 +394,23 @@ CASES = {
 
 # What is diagnosed is what autodiff shows to be wrong, or what these show.
 ASKED = {"digits that cancel": ("precision",)}
+# These have the pattern of another case, in another combination.
+LONG = {
+    "sign of one output",
+    "factor of an argument",
+    "without its output",
+    "infinite at zero and wrong elsewhere",
+    "conjugate and mean",
+    "twice some outputs",
+    "vectors transposed",
+    "what does not belong there",
+}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in CASES],
+)
 def test_cause(name):
     fun, args, cause, said = CASES[name]
     report = gradcheck(fun, args, layers=ASKED.get(name, ("autodiff",)), raise_exception=False)

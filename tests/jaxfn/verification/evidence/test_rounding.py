@@ -59,7 +59,13 @@ def test_gradients_that_are_rounding_alone(case):
     assert gradcheck(case.fun, case.args, layers=ASKED).verdict == "pass"
 
 
-@pytest.mark.parametrize("case", hidden_wrong.body.cases, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[pytest.mark.long] if i % 2 else [])
+        for i, case in enumerate(hidden_wrong.body.cases)
+    ],
+)
 def test_errors_beyond_rounding(case):
     report = gradcheck(case.fun, case.args, layers=ASKED, raise_exception=False)
     assert report.verdict == "fail"

@@ -61,8 +61,8 @@ def helpless(x, w, g):
 @pytest.mark.parametrize(
     ("fun", "args"),
     [
-        (jaxfn.linear, (X, W)),
-        (jaxfn.relu, (X,)),
+        pytest.param(jaxfn.linear, (X, W), marks=pytest.mark.long),
+        pytest.param(jaxfn.relu, (X,), marks=pytest.mark.long),
         (ruled(jnp.matmul, summed), (X, W)),
         (lambda table, i: table[i], (X, np.array([2, 0]))),
         (lambda x, y: (jnp.sin(x), {"y": jnp.cos(y)}), (X, W)),
