@@ -393,7 +393,7 @@ CASES = {
 }
 
 # What is diagnosed is what autodiff shows to be wrong, or what these show.
-ASKED = {"digits that cancel": ("precision",)}
+ASKED = {"digits that cancel": ("autodiff", "differences")}
 # These have the pattern of another case, in another combination.
 LONG = {
     "sign of one output",
