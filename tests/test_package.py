@@ -17,6 +17,8 @@ import pytest
 import jaxfn
 import models
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -12,6 +12,8 @@ import pytest
 from jaxfn import autodiff, custom_rules
 from tests.jaxfn.planted_rules import X, assert_close, body, with_custom_vjp
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 NN = {
     name: getattr(jax.nn, name)
     for name in ("relu", "relu6", "gelu", "silu", "softplus", "log_sigmoid", "log_softmax", "mish")

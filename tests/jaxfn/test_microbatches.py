@@ -14,6 +14,8 @@ import models
 from jaxfn import microbatches
 from scripts.training.step import make_loss_fn, split_model
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def mean_loss(params, x, y):
     h = jnp.tanh(x @ params["w"])
@@ -87,6 +89,7 @@ def test_sixteen_bit_gradients_are_summed_in_float32(monkeypatch):
     assert (gradient.item(), gradient.dtype) == (1.0, jnp.bfloat16)
 
 
+@pytest.mark.usefixtures("compiled_fully")
 def test_a_step_takes_memory_for_a_slice_and_not_for_the_batch():
     graphdef, params = split_model(models.LeNet(rngs=nnx.Rngs(0)))
     loss_fn = make_loss_fn(graphdef)

@@ -16,6 +16,8 @@ from tests.models.nets import (
     train,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.fixture(scope="module")
 def model() -> models.BinaryLeNet:

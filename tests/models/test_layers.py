@@ -10,6 +10,8 @@ from flax import nnx
 import jaxfn
 import models
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_linear_is_the_functional_api_with_its_parameters():
     layer = models.Linear(20, 30, rngs=nnx.Rngs(0))

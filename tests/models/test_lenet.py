@@ -10,6 +10,8 @@ from flax import nnx
 import jaxfn
 import models
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.fixture(scope="module")
 def model() -> models.LeNet:

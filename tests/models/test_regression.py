@@ -4,10 +4,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 import jaxfn
 import models
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def test_two_layers_without_bias():

@@ -17,6 +17,8 @@ from tests.models.nets import (
     train,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.fixture(scope="module")
 def model() -> models.SpikingLeNet:

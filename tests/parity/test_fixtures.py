@@ -10,6 +10,8 @@ from tests.parity import comparison, ours
 from tests.parity.inputs import DTYPES
 from tests.parity.make_fixtures import FOLDER
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 

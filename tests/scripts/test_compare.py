@@ -18,6 +18,8 @@ from scripts.cases import CASES, LOSSES
 from scripts.command.program import run_program
 from scripts.compare import Config, main
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 ROOT = Path(__file__).parent.parent.parent
 
 

@@ -11,10 +11,12 @@ from flax import nnx
 from matplotlib import image
 
 import models
-from scripts import export, predict
+from scripts import export, predict, train_lenet
 from scripts.training import model_file
-from scripts.training.lenet_config import make_optimizer, restore_state, stored_run
+from scripts.training.lenet_config import Config, make_optimizer, restore_state, stored_run
 from scripts.training.step import split_model
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 # `None` in sys.modules makes an import of that name fail.
 WITHOUT_SOURCE = """
@@ -29,9 +31,19 @@ print(json.dumps(prediction.probabilities))
 
 
 @pytest.fixture(scope="module")
-def file(digits_run, tmp_path_factory):
+def run(quick, tiny_data, tmp_path_factory):
+    """An epoch of two steps: a net whose parameters are those of no seed."""
+    config = Config(
+        dataset="idx", data_dir=tiny_data, epochs=1, batch_size=15, quiet=True,
+        run_dir=tmp_path_factory.mktemp("runs"),
+    )  # fmt: skip
+    return train_lenet.main(config)
+
+
+@pytest.fixture(scope="module")
+def file(run, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "digits.jaxfn"
-    assert export.main(export.Config(digits_run.directory, path)) == path
+    assert export.main(export.Config(run.directory, path)) == path
     return path
 
 
@@ -44,20 +56,20 @@ def digit(tmp_path_factory):
     return path
 
 
-def test_without_the_source(digits_run, file, digit):
+def test_without_the_source(run, file, digit):
     command = [sys.executable, "-c", WITHOUT_SOURCE, digit, file]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = json.loads(output.splitlines()[-1])
-    expected = predict.main(predict.Config(digit, run=digits_run.directory)).probabilities
+    expected = predict.main(predict.Config(digit, run=run.directory)).probabilities
     assert [*found] == [*expected]
     np.testing.assert_allclose([*found.values()], [*expected.values()], rtol=1e-5, atol=1e-7)
 
 
-def test_the_file(digits_run, file):
+def test_the_file(run, file):
     """The net of the run on any number of images, and what it takes to prepare them."""
     model = model_file.read(file)
-    stored, preprocessing = stored_run(digits_run.directory)
-    graphdef, _, state = restore_state(digits_run.directory, stored, make_optimizer(stored, 1))
+    stored, preprocessing = stored_run(run.directory)
+    graphdef, _, state = restore_state(run.directory, stored, make_optimizer(stored, 1))
     assert model.preprocessing == preprocessing
     assert model.classes == tuple("0123456789")
     x = jax.random.normal(jax.random.key(0), (7, 32, 32, 1))
@@ -65,17 +77,17 @@ def test_the_file(digits_run, file):
     np.testing.assert_allclose(jax.jit(model.program.call)(x), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_by_default_in_the_folder_of_the_run(digits_run, command_line, capsys):
-    code, error = command_line(export, "--run", digits_run.directory)
+def test_by_default_in_the_folder_of_the_run(run, command_line, capsys):
+    code, error = command_line(export, "--run", run.directory)
     assert (code, error) == (0, "")
-    assert (digits_run.directory / "model.jaxfn").is_file()
-    (digits_run.directory / "model.jaxfn").unlink()
+    assert (run.directory / "model.jaxfn").is_file()
+    (run.directory / "model.jaxfn").unlink()
 
 
-def test_errors(digits_run, tmp_path, command_line):
+def test_errors(run, tmp_path, command_line):
     for flags, message in [
         (["--run", tmp_path], "config.json: cannot be read: No such file"),
-        (["--run", digits_run.directory, "--output", tmp_path], "cannot be written"),
+        (["--run", run.directory, "--output", tmp_path], "cannot be written"),
     ]:
         code, error = command_line(export, *flags)
         assert (code, error.count("\n")) == (2, 1)

@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
+from scripts import gradcheck
 from scripts.command.program import UserError
 from scripts.gradcheck import Config, main
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def test_a_right_rule(capsys):
@@ -39,11 +42,10 @@ def test_bad_commands(operation, arguments, message):
     assert "\n" not in str(caught.value)
 
 
-def test_exit_code_of_a_bad_command():
-    command = [sys.executable, "-m", "scripts.gradcheck", "jaxfn:no_such", "f32[3]"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+def test_exit_code_of_a_bad_command(command_line):
+    code, error = command_line(gradcheck, "jaxfn:no_such", "f32[3]")
+    assert code == 2
+    assert error.count("\n") == 1
 
 
 def test_program_checks_under_shard_map():

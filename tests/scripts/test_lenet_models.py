@@ -22,6 +22,8 @@ from scripts.training.lenet_config import (
 )
 from scripts.training.step import split_model
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly", "quick")
+
 
 @pytest.mark.parametrize(
     ("model", "kind"),

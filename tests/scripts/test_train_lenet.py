@@ -12,6 +12,7 @@ from matplotlib import image
 from scripts import train_lenet
 from scripts.train_lenet import Config, main
 from scripts.training.epoch_metrics import EpochMetrics, best
+from scripts.training.lenet_config import stored_run
 from tests.scripts.conftest import without_times
 
 
@@ -36,6 +37,9 @@ def test_what_a_run_leaves(digits_run):
     assert {"jax", "jaxlib", "flax", "optax", "python", "device", "date"} <= set(
         config["environment"]
     )
+    stored, preprocessing = stored_run(directory)
+    assert stored == Config(run_dir=directory.parent, name="digits", quiet=True)
+    assert dataclasses.astuple(preprocessing)[:2] == (8, "resize")
     kept = {path.name for path in (directory / "checkpoints").iterdir() if path.is_dir()}
     assert kept == {"792", "836", "880", str(best(digits_run.history).step)}
     assert image.imread(directory / "curves.png").shape == (504, 1320, 4)

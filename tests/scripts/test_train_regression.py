@@ -36,6 +36,13 @@ def test_what_a_run_leaves(tmp_path):
     assert image.imread(directory / "loss.png").shape == (504, 840, 4)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Trainings that draw no curve, which takes longer than they do."""
+    monkeypatch.setattr(train_regression, "plot_loss", lambda path, losses: path.touch())
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_seed_and_rules(tmp_path):
     losses = {
         (seed, rules): main(
@@ -52,7 +59,7 @@ def test_seed_and_rules(tmp_path):
 
 def test_loss_that_is_not_finite(tmp_path):
     with pytest.raises(UserError, match=r"step \d+: expected a finite loss, got .*than 1"):
-        main(Config(learning_rate=1.0, run_dir=tmp_path, quiet=True))
+        main(Config(learning_rate=1.0, steps=20, run_dir=tmp_path, quiet=True))
 
 
 @pytest.mark.parametrize(

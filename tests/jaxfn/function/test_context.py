@@ -15,6 +15,8 @@ import jaxfn
 from tests.jaxfn.function.operations import X, assert_close
 from tests.parity.functions_arrays import Sort
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_attributes_arrays_become_residuals_and_the_rest_is_static():
     class Kept(jaxfn.Function):

@@ -6,9 +6,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 import jaxfn
 from tests.jaxfn.function.operations import W, X, assert_close, total
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @jaxfn.function

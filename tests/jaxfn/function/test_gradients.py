@@ -12,6 +12,8 @@ import pytest
 import jaxfn
 from tests.parity.functions_arrays import LinearFunction
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 X, W, B = jnp.ones((64, 20)), jnp.ones((30, 20)), jnp.ones(30)
 
 

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 GUIDE = Path(__file__).parents[3] / "docs" / "from_pytorch.md"
 
 

@@ -12,6 +12,8 @@ import pytest
 
 import jaxfn
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_arguments_do_not_change_in_place():
     class Doubled(jaxfn.Function):

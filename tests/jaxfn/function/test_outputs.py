@@ -10,6 +10,8 @@ import pytest
 
 import jaxfn
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def with_rule(name, rule):
     class Op(jaxfn.Function):

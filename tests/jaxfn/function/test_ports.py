@@ -12,6 +12,8 @@ import jaxfn
 from tests.jaxfn.functional.oracles import cotangent
 from tests.parity.functions import PORTS, Port
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 all_ports = pytest.mark.parametrize("port", PORTS.values(), ids=PORTS.keys())
 
 

@@ -34,6 +34,8 @@ from tests.parity.functions_elementwise import (
     SinCos,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 GRADS = {
     "eager": lambda fun: jax.grad(fun, (0, 1, 2)),
     "jit": lambda fun: jax.jit(jax.grad(fun, (0, 1, 2))),

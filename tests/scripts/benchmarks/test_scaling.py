@@ -8,6 +8,8 @@ import pytest
 from scripts.benchmarks import scaling
 from scripts.benchmarks.timing import Effort
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_times_are_taken_with_and_without_a_mesh(monkeypatch, capsys):
     monkeypatch.setattr(scaling, "DEVICES", (2,))

@@ -10,7 +10,10 @@ import pytest
 from scripts.benchmarks import trainings
 from scripts.benchmarks.lenet import CHANNELS_LAST, FLAX, OURS, PYTORCH, WITHOUT_RULES
 from scripts.benchmarks.timing import Effort
+from scripts.training.data import load
 from scripts.training.step import Metrics, TrainState
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 QUICK = Effort(repeats=1, seconds=0.01)
 
@@ -38,12 +41,17 @@ def test_epoch(monkeypatch):
         programs[config.rules] = next(iter(programs.values()), None) or compile_epoch(config, *args)
         return programs[config.rules]
 
+    def load_few(name):
+        dataset = load(name)
+        return dataset._replace(train=jax.tree.map(lambda array: array[:70], dataset.train))
+
     monkeypatch.setattr(trainings, "compile_epoch", compile_once)
+    monkeypatch.setattr(trainings, "load", load_few)
     (rows,) = trainings.epoch(QUICK)
     assert [*programs] == ["custom", "autodiff"]
     names = [row.contestant for row in rows]
     assert names == [OURS, WITHOUT_RULES, FLAX, PYTORCH, CHANNELS_LAST]
-    assert rows[0].group == "1437 images, batch 32"
+    assert rows[0].group == "70 images, batch 32"
     assert all(row.timing for row in rows[:3])
     speed = rows[2].timing.median / rows[0].timing.median
     assert rows[0].figures["speed_against_flax"] == speed

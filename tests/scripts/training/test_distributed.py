@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from scripts.command.program import UserError
 from scripts.train_lenet import main
 from scripts.training import distributed
 from scripts.training.lenet_config import Config
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly", "quick")
 
 NUMBERS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 STEPS = 3  # of an epoch
@@ -144,6 +147,7 @@ class Loss:
 def train(processes: int, *flags: object, loss: Loss | None = None) -> list[Ending]:
     """Trains in so many processes; says how they ended."""
     coordinator = f"127.0.0.1:{free_port()}"
+    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     started = []
     for i in range(processes):
         ending = (0, 0, "")
@@ -151,7 +155,9 @@ def train(processes: int, *flags: object, loss: Loss | None = None) -> list[Endi
             ending = (loss.number, loss.call, loss.after)
         own = ("--coordinator", coordinator, "--num-processes", processes, "--process-id", i)
         command = [sys.executable, "-c", TRAIN, *map(str, (*ending, *flags, *own))]
-        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        started.append(
+            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        )
     endings: dict[int, Ending] = {}
     deadline = time.monotonic() + 400
     try:

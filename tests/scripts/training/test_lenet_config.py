@@ -1,20 +1,25 @@
 """The flags of LeNet's training, and what they make."""
 
-import dataclasses
 import json
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from scripts.command import run_directory
 from scripts.command.program import UserError
+from scripts.training.images import Preprocessing
 from scripts.training.lenet_config import (
+    PROGRAM,
     Config,
     check_config,
     initial_state,
     make_optimizer,
     stored_run,
 )
+
+FLAGS = Config(epochs=3, name="run", quiet=True)
+PREPROCESSING = Preprocessing(8, "resize", 0.1, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -60,10 +65,17 @@ def test_seeds_give_other_weights():
     assert (biases[0] != biases[2]).all()
 
 
-def test_stored_run(digits_run):
-    config, preprocessing = stored_run(digits_run.directory)
-    assert config == Config(run_dir=digits_run.directory.parent, name="digits", quiet=True)
-    assert dataclasses.astuple(preprocessing)[:2] == (8, "resize")
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run that has trained nothing yet."""
+    directory = run_directory.create(tmp_path, "run", "digits")
+    values = {"config": FLAGS, "preprocessing": PREPROCESSING}
+    run_directory.write_config(directory, program=PROGRAM, **values)
+    return directory
+
+
+def test_stored_run(run):
+    assert stored_run(run) == (FLAGS, PREPROCESSING)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +88,8 @@ def test_stored_run(digits_run):
         (("preprocessing", "fit"), 3, "damaged: fit: expected"),
     ],
 )
-def test_damaged_config(tmp_path, digits_run, path, value, message):
-    config = json.loads((digits_run.directory / "config.json").read_text())
+def test_damaged_config(tmp_path, run, path, value, message):
+    config = json.loads((run / "config.json").read_text())
     section = config
     for key in path[:-1]:
         section = section[key]

@@ -25,6 +25,8 @@ from scripts.training.step import (
     start,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 GRAPHDEF, PARAMS = split_model(models.LeNet(rngs=nnx.Rngs(0)))
 IMAGES = jax.random.normal(jax.random.key(1), (23, 32, 32, 1))
 LABELS = jax.random.randint(jax.random.key(2), (23,), 0, 10)
@@ -35,6 +37,12 @@ def loss_and_grad():
     """Of LeNet with the hand-written rules: `(loss, logits), gradients`."""
     loss = make_loss_fn(GRAPHDEF)
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(PARAMS, IMAGES, LABELS)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The logits, by the model itself."""
+    return jax.jit(nnx.merge(GRAPHDEF, PARAMS))(IMAGES)
 
 
 def test_an_epoch_has_no_image_twice_and_leaves_out_less_than_a_batch():
@@ -56,9 +64,8 @@ def test_a_batch_of_all_images():
     np.testing.assert_array_equal(np.sort(batches[0]), np.arange(23))
 
 
-def test_loss():
-    loss, logits = make_loss_fn(GRAPHDEF)(PARAMS, IMAGES, LABELS)
-    expected = nnx.merge(GRAPHDEF, PARAMS)(IMAGES)
+def test_loss(expected):
+    loss, logits = jax.jit(make_loss_fn(GRAPHDEF))(PARAMS, IMAGES, LABELS)
     np.testing.assert_allclose(logits, expected)
     picked = jax.nn.log_softmax(expected)[jnp.arange(23), LABELS]
     np.testing.assert_allclose(loss, -picked.mean(), rtol=1e-5)
@@ -130,6 +137,7 @@ def advanced(advance, position, stops, images=IMAGES):
     return position, finite
 
 
+@pytest.mark.usefixtures("compiled_fully")
 def test_where_an_epoch_is_cut_changes_no_bit():
     advance = linear_advance()
     whole, _ = advanced(advance, linear_start(), [5])
@@ -218,10 +226,9 @@ def test_bfloat16_rounds_only():
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
-def test_evaluation_sees_each_image_once(batch_size):
+def test_evaluation_sees_each_image_once(batch_size, expected):
     evaluate = jax.jit(make_evaluate(GRAPHDEF, batch_size))
     metrics, logits = evaluate(PARAMS, IMAGES, LABELS)
-    expected = nnx.merge(GRAPHDEF, PARAMS)(IMAGES)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
     assert metrics.accuracy == np.mean(np.argmax(expected, 1) == LABELS)
     loss = optax.softmax_cross_entropy_with_integer_labels(expected, LABELS).mean()
