@@ -39,6 +39,7 @@ def scans(fun, *args) -> list[int]:
 of_the_whole_batch = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))
 
 
+@pytest.mark.usefixtures("compiled_fully")
 @pytest.mark.parametrize("size", [1, 2, 7, 24, 25])
 @pytest.mark.parametrize("kept", [1, 100, 400, 10**9])
 def test_the_size_of_the_slices_changes_nothing(monkeypatch, size, kept):
