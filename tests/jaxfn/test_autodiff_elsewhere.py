@@ -38,9 +38,18 @@ LINALG = {
 }
 
 
-@pytest.mark.parametrize(
-    "fun", (functions := NN | SPECIAL | PROJECTIONS | LOSSES | LINALG).values(), ids=functions
-)
+# Their rules and their control flow are made like those of the others.
+LIKE_OTHERS = {
+    "relu6", "silu", "softplus", "mish", "entr", "log_ndtr", "erf",
+    "projection_l1_ball", "log_cosh", "det",
+}  # fmt: skip
+FUNCTIONS = [
+    pytest.param(fun, id=name, marks=[pytest.mark.long] * (name in LIKE_OTHERS))
+    for name, fun in (NN | SPECIAL | PROJECTIONS | LOSSES | LINALG).items()
+]
+
+
+@pytest.mark.parametrize("fun", FUNCTIONS)
 def test_functions_of_jax_and_optax(fun):
     x = X / 5.0 + 0.1
 

@@ -14,8 +14,6 @@ import models
 from jaxfn import microbatches
 from scripts.training.step import make_loss_fn, split_model
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 def mean_loss(params, x, y):
     h = jnp.tanh(x @ params["w"])
@@ -39,7 +37,6 @@ def scans(fun, *args) -> list[int]:
 of_the_whole_batch = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))
 
 
-@pytest.mark.usefixtures("compiled_fully")
 @pytest.mark.parametrize("size", [1, 2, 7, 24, 25])
 @pytest.mark.parametrize("kept", [1, 100, 400, 10**9])
 def test_the_size_of_the_slices_changes_nothing(monkeypatch, size, kept):
@@ -90,7 +87,6 @@ def test_sixteen_bit_gradients_are_summed_in_float32(monkeypatch):
     assert (gradient.item(), gradient.dtype) == (1.0, jnp.bfloat16)
 
 
-@pytest.mark.usefixtures("compiled_fully")
 def test_a_step_takes_memory_for_a_slice_and_not_for_the_batch():
     graphdef, params = split_model(models.LeNet(rngs=nnx.Rngs(0)))
     loss_fn = make_loss_fn(graphdef)

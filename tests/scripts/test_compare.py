@@ -58,15 +58,15 @@ def test_without_names_it_takes_everything():
 
 @pytest.mark.usefixtures("proved")
 def test_several_with_dtype_and_batch(tmp_path, capsys):
-    done = main(quick(tmp_path, "linear", "regression_loss", batch=3, dtype="bfloat16"))
-    assert done["linear"].arguments[0] == "x bfloat16[3,784]"
+    done = main(quick(tmp_path, "relu", "regression_loss", batch=3, dtype="bfloat16"))
+    assert done["relu"].arguments == ("x bfloat16[3,30,30,6]",)
     loss = done["regression_loss"]
     assert loss.arguments[-1] == "y bfloat16[3,10]"
     gradients = [name for name in loss.figures.errors if name.startswith("gradient")]
     assert gradients == [f"gradient of params['fc{i}']['kernel']" for i in (1, 2)]
     assert "[2/2] regression_loss: " in capsys.readouterr().out
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"linear.png", "regression_loss.json", "summary.txt"} <= names
+    assert {"relu.png", "regression_loss.json", "summary.txt"} <= names
 
 
 @pytest.mark.usefixtures("proved")

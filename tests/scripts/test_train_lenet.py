@@ -46,24 +46,26 @@ def test_what_a_run_leaves(digits_run):
     assert image.imread(directory / "predictions.png").shape == (990, 1248, 4)
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "quick")
 def test_same_seed_same_bits(tiny):
     first, second = (main(dataclasses.replace(tiny, name=name)) for name in ("a", "b"))
     assert without_times(first.history) == without_times(second.history)
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_rules_agree(tmp_path):
-    """An epoch on the digits: the losses are the same to float32 accuracy."""
+@pytest.mark.usefixtures("undrawn", "quick")
+def test_rules_agree(tiny):
+    """The losses are the same to float32 accuracy; `tests/models/test_trainings.py` looks at those
+    of a whole training."""
     by_rules = [
-        main(Config(epochs=1, rules=rules, run_dir=tmp_path, name=rules, quiet=True)).history[0]
+        main(dataclasses.replace(tiny, rules=rules, name=rules)).history
         for rules in ("custom", "autodiff")
     ]
-    custom, autodiff = by_rules
-    np.testing.assert_allclose(custom.train_loss, autodiff.train_loss, rtol=1e-5)
-    np.testing.assert_allclose(custom.test_loss, autodiff.test_loss, rtol=1e-4)
+    for custom, autodiff in zip(*by_rules, strict=True):
+        np.testing.assert_allclose(custom.train_loss, autodiff.train_loss, rtol=1e-5)
+        np.testing.assert_allclose(custom.test_loss, autodiff.test_loss, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("undrawn", "quick")
 def test_adamw_and_what_it_prints(tiny, capsys):
     result = main(dataclasses.replace(tiny, optimizer="adamw", max_shift=0, quiet=False))
     assert result.directory.name.startswith("idx-")

@@ -53,8 +53,15 @@ def at_save(monkeypatch, step, action):
     monkeypatch.setattr(checkpoint.Saver, "save", save_and_act)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("step", "where"), [(1, "epoch 1, after 1"), (2, "epoch 2, after 0")])
+@pytest.mark.parametrize(
+    ("number", "step", "where"),
+    [
+        (signal.SIGINT, 1, "epoch 1, after 1"),
+        (signal.SIGTERM, 2, "epoch 2, after 0"),
+        pytest.param(signal.SIGINT, 2, "epoch 2, after 0", marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, 1, "epoch 1, after 1", marks=pytest.mark.long),
+    ],
+)
 def test_a_signal_saves_and_says_how_to_go_on(tiny, whole, monkeypatch, number, step, where):
     config = dataclasses.replace(tiny, name="cut", checkpoint_every=1)
     directory = tiny.run_dir / "cut"
