@@ -25,6 +25,7 @@ def run(operation, x, y_bar) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(y, np.float64), np.asarray(x_bar, np.float64)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_special_values(dtype):
     with jax.enable_x64(True):
@@ -146,6 +147,7 @@ def test_in_a_scan_one_byte_per_element_and_step_is_kept():
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) == 7 * 4 * 6
 
 
+@pytest.mark.optimized
 def test_the_mask_compiles_to_a_plain_selection():
     def gradient(x):
         return jax.grad(lambda x: jaxfn.sign_ste(x).sum())(x)

@@ -113,6 +113,7 @@ def pooled_apart(x, kernel):
     return jaxfn.relu_max_pool2d(jaxfn.conv2d(x, kernel), 3, stride=2)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("block", [pooled_apart, jaxfn.conv2d_relu_max_pool2d])
 def test_transposes_cancel_between_operations(block):
     """In the compiled gradient of a chain of operations only the images are transposed."""

@@ -161,6 +161,7 @@ def test_a_gradient_that_is_not_needed_is_not_computed(wanted, products):
     assert program.count("stablehlo.dot_general") == products
 
 
+@pytest.mark.optimized
 def test_no_convolved_image_is_laid_out():
     args = inputs((64, 32, 32, 1), (3, 3), 6)
 

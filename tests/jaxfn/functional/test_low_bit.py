@@ -16,6 +16,10 @@ from tests.jaxfn.functional.oracles import assert_close, dtypes_of_sums
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 NAN, INF = np.nan, np.inf
 weights = functools.partial(jaxfn.dorefa, mode="weights")
+eager_and_jit = pytest.mark.parametrize(
+    "jit",
+    [pytest.param(False, id="eager"), pytest.param(True, id="jit", marks=pytest.mark.optimized)],
+)
 
 
 def pull(fun, *args, y_bar=None) -> tuple[jax.Array, ...]:
@@ -51,7 +55,7 @@ PACT = [
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+@eager_and_jit
 def test_special_values_of_pact(dtype, jit):
     v, level, of_x, of_alpha = np.array(PACT).T
     with jax.enable_x64(True):
@@ -146,7 +150,7 @@ DOREFA = [
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+@eager_and_jit
 def test_special_values_of_dorefa(dtype, jit):
     x, level, slope = np.array(DOREFA).T
     with jax.enable_x64(True):

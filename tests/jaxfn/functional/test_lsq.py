@@ -17,6 +17,10 @@ from tests.jaxfn.functional.oracles import assert_close, dtypes_of_sums
 
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 NAN, INF = np.nan, np.inf
+eager_and_jit = pytest.mark.parametrize(
+    "jit",
+    [pytest.param(False, id="eager"), pytest.param(True, id="jit", marks=pytest.mark.optimized)],
+)
 
 
 def pull(x, step, y_bar=None, **options) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -50,7 +54,7 @@ V = np.array([0, -0.0, 0.25, 0.5, 1.5, 2.5, -0.5, -1.5, 3, 3.25, 3.75, -4, -4.25
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+@eager_and_jit
 def test_special_values(dtype, signed, jit):
     low, high, bits = (-4, 3, 3) if signed else (0, 3, 2)
     level, inside, d = formula(V, low, high)

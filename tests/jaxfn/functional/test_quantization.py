@@ -15,6 +15,10 @@ import jaxfn
 
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 NAN, INF = np.nan, np.inf
+eager_and_jit = pytest.mark.parametrize(
+    "jit",
+    [pytest.param(False, id="eager"), pytest.param(True, id="jit", marks=pytest.mark.optimized)],
+)
 
 three_bits = functools.partial(jaxfn.fake_quantize, quant_min=-4, quant_max=3)
 
@@ -56,7 +60,7 @@ SPECIAL = [
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("zero_point", [0, -1])
-@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+@eager_and_jit
 def test_special_values(dtype, zero_point, jit):
     with jax.enable_x64(True):
         v, level, slope = np.array(SPECIAL).T
@@ -110,6 +114,7 @@ def test_any_shape_scale_and_range(x, bits, scale, zero_point, axis):
         np.testing.assert_array_equal(x_bar, (low <= q) & (q <= high))
 
 
+@pytest.mark.optimized
 def test_the_inverse_of_the_scale_is_multiplied_as_in_pytorch():
     # In float32 1.55 / 0.1 is just below 15.5, and 1.55 · (1 / 0.1) is 15.5, rounded to 16.
     x, scale = np.float32([1.55]), np.float32(0.1)

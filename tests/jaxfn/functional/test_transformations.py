@@ -69,18 +69,39 @@ def test_agrees_with_finite_differences_in_float64(case: Case):
         assert_close(gradients, finite_differences(differentiated, args, y_bar), 1e-8)
 
 
-@all_cases
-def test_gradcheck(case: Case):
-    report = jaxfn.gradcheck(
-        case.operation,
-        case.args(),
-        reference=case.reference,
-        order=2 if case.every_transformation else 1,
-        **case.declared,
+# The other layers ask what the tests below, and those of shapes of each module, ask more closely;
+# of an operation that those of transformations leave out `gradcheck` asks that as well.
+OWN_LAYERS = ("types", "primal", "linearity", "autodiff", "differences", "determinism")
+OF_EACH_KIND = ("linear", "relu", "round_ste", "clip_gradient_norm")
+
+
+def checked(case: Case, **options):
+    return jaxfn.gradcheck(
+        case.operation, case.args(), reference=case.reference, **options, **case.declared
     )
+
+
+@each_of(case for case in CASES.values() if case.name not in OF_EACH_KIND)
+def test_gradcheck(case: Case):
+    layers = OWN_LAYERS if case.every_transformation else (*OWN_LAYERS, "transformations")
+    report = checked(case, order=1, layers=layers)
+    assert [check.name for check in report.checks] == [*layers]
     assert report.verdict == "pass"
 
 
+@each_of(CASES[name] for name in OF_EACH_KIND)
+def test_all_of_gradcheck_for_one_of_each_kind(case: Case):
+    assert checked(case, order=2).verdict == "pass"
+
+
+@pytest.mark.long
+@pytest.mark.optimized
+@all_cases
+def test_all_of_gradcheck(case: Case):
+    assert checked(case, order=2 if case.every_transformation else 1).verdict == "pass"
+
+
+@pytest.mark.optimized
 @all_cases
 def test_each_dtype_comes_within_its_rounding_of_the_float64_reference(case: Case):
     examples = [example(case, dtype) for dtype in (jnp.float32, jnp.bfloat16, jnp.float16)]
