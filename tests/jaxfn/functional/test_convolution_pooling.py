@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import jaxfn
 from jaxfn.functional import convolution_pooling
 from scripts.cases.layers import conv2d_relu_max_pool2d_reference
-from tests.jaxfn.functional.oracles import assert_close, cotangent, value_and_gradients
+from tests.jaxfn.functional.oracles import assert_close, compiled, cotangent, value_and_gradients
 
 
 def inputs(shape, kernel, out: int, dtype="float32", seed: int = 0):
@@ -130,10 +130,11 @@ def test_on_other_platforms_it_is_jax_lax(monkeypatch, bias):
     monkeypatch.setattr(convolution_pooling.lax, "platform_dependent", elsewhere)
     y_bar = cotangent(jax.eval_shape(conv2d_relu_max_pool2d_reference, *args))
     used.clear()
-    actual = value_and_gradients(jaxfn.conv2d_relu_max_pool2d, args, y_bar)
+    fused = lambda args: value_and_gradients(jaxfn.conv2d_relu_max_pool2d, args, y_bar)  # noqa: E731
+    actual = jax.jit(fused)(args)
     where = {branch.__qualname__.partition(".")[0] for branch in used}
     assert where == {"_conv2d_relu_max_pool2d_impl", "_conv2d_relu_max_pool2d_bwd"}
-    expected = value_and_gradients(conv2d_relu_max_pool2d_reference, args, y_bar)
+    expected = compiled(conv2d_relu_max_pool2d_reference)(y_bar, *args)
     assert_close(actual, expected, 1e-6)
 
 

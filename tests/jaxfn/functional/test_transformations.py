@@ -101,7 +101,6 @@ def test_all_of_gradcheck(case: Case):
     assert checked(case, order=2 if case.every_transformation else 1).verdict == "pass"
 
 
-@pytest.mark.optimized
 @all_cases
 def test_each_dtype_comes_within_its_rounding_of_the_float64_reference(case: Case):
     examples = [example(case, dtype) for dtype in (jnp.float32, jnp.bfloat16, jnp.float16)]
