@@ -32,7 +32,7 @@ def run(x, y_bar, grad_at_zero: float, jit: bool) -> tuple[np.ndarray, np.ndarra
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("grad_at_zero", [0.0, 0.25, 1.0])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.optimized)])
 def test_special_values(dtype, grad_at_zero, jit):
     with jax.enable_x64(True):
         tiny = float(jnp.finfo(dtype).smallest_normal) / 4

@@ -122,7 +122,7 @@ def test_mixed_dtypes(dtypes):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.optimized)])
 def test_sixteen_bit_sums_accumulate_in_float32(dtype, jit):
     # A sum of 8192 halves in the dtype itself would stall at 128 (bfloat16) or 1024 (float16).
     def full(value, *shape):

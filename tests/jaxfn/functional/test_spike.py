@@ -31,7 +31,7 @@ def step_and_gradient(x, surrogate):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.optimized)])
 def test_the_step_at_special_values(dtype, jit):
     with jax.enable_x64(True):
         tiny = float(jnp.finfo(dtype).smallest_normal) / 4
