@@ -19,23 +19,27 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.fixture(scope="module")
-def compiled_quickly():
-    """XLA leaves most of its passes out: for modules that look at numbers, and at no program, its
-    memory, its time or its bits; `compiled_fully` is for the single test in them that does."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+def pytest_collection_modifyitems(items):
+    """In each module those that look at optimised programs come first: see `_compile`."""
+    modules = {module: i for i, module in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (modules[item.path], item.get_closest_marker("optimized") is None))
 
 
-@pytest.fixture
-def compiled_fully():
-    """XLA's passes as anybody has them, also in what an earlier test has compiled, which JAX would
-    not compile again: an initial weight, say, has other last bits then."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", False)
-    if before:
+@pytest.fixture(autouse=True, scope="module")
+def _passes_of_the_module(request):
+    """Most of XLA's passes are left out of modules marked `numbers`: no test in them looks at a
+    program, its memory, its time or its bits, but for those marked `optimized`."""
+    _compile(quickly=request.node.get_closest_marker("numbers") is not None)
+
+
+@pytest.fixture(autouse=True)
+def _passes_of_the_test(request, _passes_of_the_module):
+    marked = request.node.get_closest_marker
+    _compile(quickly=marked("numbers") is not None and marked("optimized") is None)
+
+
+def _compile(quickly: bool) -> None:
+    """JAX does not compile again what an earlier test has compiled: with other passes it has to."""
+    if not quickly and jax.config.read("jax_disable_most_optimizations"):
         jax.clear_caches()
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", quickly)

@@ -17,7 +17,7 @@ import pytest
 import jaxfn
 import models
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 ROOT = Path(__file__).parent.parent
 

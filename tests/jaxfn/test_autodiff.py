@@ -29,7 +29,7 @@ from tests.jaxfn.planted_rules import (
     with_custom_vjp,
 )
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 RULES = {
     "custom_vjp": with_custom_vjp,
@@ -111,7 +111,7 @@ def test_the_bodys_derivatives_wherever_the_rule_stands(place, rule):
     assert_close(jax.jit(with_derivatives(fun, place))(X), expected(place))
 
 
-@pytest.mark.usefixtures("compiled_fully")
+@pytest.mark.optimized
 @pytest.mark.parametrize("place", ["alone", "jit", "scan", "checkpoint", "shard_map"])
 @for_rules("custom_vjp", "custom_jvp")
 def test_value_is_the_functions_own_to_the_bit(place, rule):

@@ -12,7 +12,7 @@ from jax.experimental import pallas
 from jaxfn import autodiff, custom_rules
 from tests.jaxfn.planted_rules import X, assert_close, body, total, with_custom_vjp
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 def test_arguments_that_are_not_arrays_reach_the_function_as_they_are():

@@ -12,7 +12,7 @@ import pytest
 from jaxfn import autodiff, custom_rules
 from tests.jaxfn.planted_rules import X, assert_close, body, with_custom_vjp
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 NN = {
     name: getattr(jax.nn, name)

@@ -16,7 +16,7 @@ from tests.models.nets import (
     train,
 )
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from flax import nnx
 import jaxfn
 import models
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 def test_linear_is_the_functional_api_with_its_parameters():

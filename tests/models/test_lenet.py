@@ -10,7 +10,7 @@ from flax import nnx
 import jaxfn
 import models
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import models
 from models.quantized import QuantizedLinear, Quantizer
 from tests.models.nets import Training, assert_slices_agree, train
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3")
 

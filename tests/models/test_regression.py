@@ -10,7 +10,7 @@ from flax import nnx
 import jaxfn
 import models
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 def test_two_layers_without_bias():

@@ -17,7 +17,7 @@ from tests.models.nets import (
     train,
 )
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 @pytest.fixture(scope="module")

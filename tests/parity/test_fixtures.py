@@ -10,7 +10,7 @@ from tests.parity import comparison, ours
 from tests.parity.inputs import DTYPES
 from tests.parity.make_fixtures import FOLDER
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 

@@ -18,7 +18,7 @@ from scripts.cases import CASES, LOSSES
 from scripts.command.program import run_program
 from scripts.compare import Config, main
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -16,7 +16,7 @@ from scripts.training import model_file
 from scripts.training.lenet_config import Config, make_optimizer, restore_state, stored_run
 from scripts.training.step import split_model
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 # `None` in sys.modules makes an import of that name fail.
 WITHOUT_SOURCE = """

@@ -10,7 +10,7 @@ from scripts import gradcheck
 from scripts.command.program import UserError
 from scripts.gradcheck import Config, main
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 def test_a_right_rule(capsys):

@@ -22,7 +22,7 @@ from scripts.training.lenet_config import (
 )
 from scripts.training.step import split_model
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly", "quick")
+pytestmark = [pytest.mark.numbers, pytest.mark.usefixtures("quick")]
 
 
 @pytest.mark.parametrize(

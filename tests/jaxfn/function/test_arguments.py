@@ -15,7 +15,7 @@ import jaxfn
 from tests.jaxfn.function.operations import B, Scaled, W, X, assert_close, linear, plain_linear
 from tests.parity.functions_elementwise import ReverseGradient, Spike
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 @pytest.mark.parametrize(

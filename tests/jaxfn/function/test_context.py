@@ -15,7 +15,7 @@ import jaxfn
 from tests.jaxfn.function.operations import X, assert_close
 from tests.parity.functions_arrays import Sort
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 def test_attributes_arrays_become_residuals_and_the_rest_is_static():

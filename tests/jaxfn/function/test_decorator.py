@@ -11,7 +11,7 @@ import pytest
 import jaxfn
 from tests.jaxfn.function.operations import W, X, assert_close, total
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 @jaxfn.function

@@ -12,7 +12,7 @@ import pytest
 import jaxfn
 from tests.parity.functions_arrays import LinearFunction
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 X, W, B = jnp.ones((64, 20)), jnp.ones((30, 20)), jnp.ones(30)
 

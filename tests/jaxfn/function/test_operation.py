@@ -12,7 +12,7 @@ import pytest
 
 import jaxfn
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 def test_arguments_do_not_change_in_place():

@@ -10,7 +10,7 @@ import pytest
 
 import jaxfn
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 def with_rule(name, rule):

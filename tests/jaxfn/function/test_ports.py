@@ -12,7 +12,7 @@ import jaxfn
 from tests.jaxfn.functional.oracles import cotangent
 from tests.parity.functions import PORTS, Port
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 all_ports = pytest.mark.parametrize("port", PORTS.values(), ids=PORTS.keys())
 

@@ -31,7 +31,7 @@ from tests.parity.functions_elementwise import (
     ReverseGradient,
 )
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 def test_the_rule_is_found_by_its_name_and_place_and_taken_out():
@@ -64,7 +64,7 @@ def test_gradcheck_fails_a_wrong_rule_and_knows_a_surrogate():
     )
 
 
-@pytest.mark.usefixtures("compiled_fully")
+@pytest.mark.optimized
 def test_compare():
     result = jaxfn.compare(linear, (X, W, B), seconds=0.01)
     assert "LinearFunction" in str(result)
@@ -98,7 +98,7 @@ def in_a_row(fun, x, weights):
     return jnp.sum(jax.lax.scan(lambda h, w: (jnp.tanh(fun(h, w, B)), None), x, weights)[0])
 
 
-@pytest.mark.usefixtures("compiled_fully")
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("loss", "args"),
     [(lambda fun, *args: total(fun)(*args), (X, W, B)), (in_a_row, (X[:, :2], normal(3, 2, 2)))],

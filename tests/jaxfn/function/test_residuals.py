@@ -12,7 +12,7 @@ import pytest
 
 from tests.jaxfn.function.operations import B, Pruned, W, X, assert_close, linear, normal, total
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 @pytest.mark.parametrize("argnums", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)], ids=str)
@@ -24,7 +24,7 @@ def test_only_the_wanted_gradients_are_in_the_jaxpr(argnums, jit):
     assert text.count("reduce_sum") == 1 + (2 in argnums)
 
 
-@pytest.mark.usefixtures("compiled_fully")
+@pytest.mark.optimized
 @pytest.mark.parametrize("argnums", [(0,), (1,), (0, 1)], ids=str)
 def test_a_gradient_that_nobody_asked_for_is_dropped_with_its_work(argnums):
     class Careless(Pruned):

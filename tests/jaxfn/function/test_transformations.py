@@ -34,7 +34,7 @@ from tests.parity.functions_elementwise import (
     SinCos,
 )
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 GRADS = {
     "eager": lambda fun: jax.grad(fun, (0, 1, 2)),

@@ -11,6 +11,8 @@ from hypothesis.extra import numpy as hnp
 
 import jaxfn
 
+pytestmark = pytest.mark.numbers
+
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 SHAPES = [(), (0,), (1,), (4,), (3, 0), (2, 3), (1, 4, 1), (2, 3, 4)]
 NAN, INF = np.nan, np.inf

@@ -15,6 +15,8 @@ import jaxfn
 from tests.jaxfn.functional import by_numpy
 from tests.jaxfn.functional.oracles import assert_close, compiled, cotangent, value_and_gradients
 
+pytestmark = pytest.mark.numbers
+
 
 def normal(*shape: int, dtype="float32", seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.RandomState(seed).standard_normal(shape), dtype)

@@ -17,6 +17,8 @@ from jaxfn.functional import convolution_pooling
 from scripts.cases.layers import conv2d_relu_max_pool2d_reference
 from tests.jaxfn.functional.oracles import assert_close, compiled, cotangent, value_and_gradients
 
+pytestmark = pytest.mark.numbers
+
 
 def inputs(shape, kernel, out: int, dtype="float32", seed: int = 0):
     """Small integers: products and sums of them are exact, and many windows hold a tie."""

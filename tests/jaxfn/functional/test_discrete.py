@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import jaxfn
 from tests.jaxfn.functional.oracles import assert_close, finite_differences, value_and_gradients
 
+pytestmark = pytest.mark.numbers
+
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 NAN, INF = np.nan, np.inf
 KEY = jax.random.key(0)

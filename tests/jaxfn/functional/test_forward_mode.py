@@ -10,6 +10,8 @@ import pytest
 from scripts.cases import Case, gradient, spike, straight_through
 from tests.jaxfn.functional.oracles import assert_close, cotangent
 
+pytestmark = pytest.mark.numbers
+
 CASES = [
     case
     for topic in (straight_through, spike, gradient)

@@ -11,6 +11,8 @@ from hypothesis.extra import numpy as hnp
 
 import jaxfn
 
+pytestmark = pytest.mark.numbers
+
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 NAN, INF = np.nan, np.inf
 X = jnp.array([1.0, -2.0])

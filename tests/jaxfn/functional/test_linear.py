@@ -15,6 +15,8 @@ from scripts.cases.layers import linear_reference
 from tests.jaxfn.functional import by_numpy
 from tests.jaxfn.functional.oracles import assert_close, compiled, exact, value_and_gradients
 
+pytestmark = pytest.mark.numbers
+
 SUBSETS = [s for n in (1, 2, 3) for s in itertools.combinations(("x", "weight", "bias"), n)]
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import jaxfn
 from tests.jaxfn.functional.oracles import assert_close, dtypes_of_sums
 
+pytestmark = pytest.mark.numbers
+
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 NAN, INF = np.nan, np.inf
 weights = functools.partial(jaxfn.dorefa, mode="weights")

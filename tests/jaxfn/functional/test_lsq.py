@@ -15,6 +15,8 @@ from jax import lax
 import jaxfn
 from tests.jaxfn.functional.oracles import assert_close, dtypes_of_sums
 
+pytestmark = pytest.mark.numbers
+
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 NAN, INF = np.nan, np.inf
 eager_and_jit = pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import jaxfn
 from tests.jaxfn.functional import by_numpy
 from tests.jaxfn.functional.oracles import assert_close, compiled, cotangent, value_and_gradients
 
+pytestmark = pytest.mark.numbers
+
 
 @st.composite
 def pools(draw):

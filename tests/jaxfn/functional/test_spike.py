@@ -13,6 +13,8 @@ from jax.tree_util import Partial
 import jaxfn
 from jaxfn.functional.surrogates import BY_NAME
 
+pytestmark = pytest.mark.numbers
+
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 NAN, INF = np.nan, np.inf
 

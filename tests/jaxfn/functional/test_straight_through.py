@@ -11,6 +11,8 @@ from hypothesis.extra import numpy as hnp
 
 import jaxfn
 
+pytestmark = pytest.mark.numbers
+
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 NAN, INF = np.nan, np.inf
 SPECIAL = np.array([NAN, INF, -INF, 0.0, -0.0, 0.5, 1.5, -0.5, -2.7, 3.2])

@@ -11,6 +11,8 @@ import pytest
 import jaxfn
 from jaxfn.functional.surrogates import BY_NAME
 
+pytestmark = pytest.mark.numbers
+
 # The peak and the area of each, as functions of its parameter; the defaults are those documented.
 PEAK_AND_AREA = {
     "sigmoid": (lambda alpha: alpha / 4, lambda alpha: 1, 4),

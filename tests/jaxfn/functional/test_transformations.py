@@ -27,6 +27,8 @@ from tests.jaxfn.functional.oracles import (
     value_and_gradients,
 )
 
+pytestmark = pytest.mark.numbers
+
 FLOAT32 = 5e-6
 
 

@@ -12,7 +12,7 @@ from scripts.benchmarks.timing import Effort
 from scripts.cases import CASES
 from tests.jaxfn.functional.oracles import cotangent, value_and_gradients
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 QUICK = Effort(repeats=1, seconds=0.01)
 
@@ -33,7 +33,7 @@ def test_an_operation_without_a_plain_form():
     assert plain(jax.numpy.sin) is None
 
 
-@pytest.mark.usefixtures("compiled_fully")
+@pytest.mark.optimized
 def test_rows_of_an_operation():
     groups = [*operations.operations([CASES["relu"]], QUICK)]
     assert [rows[0].group for rows in groups] == ["relu, forward", "relu, forward and backward"]
@@ -44,7 +44,7 @@ def test_rows_of_an_operation():
         assert "temporary_bytes" in rows[0].figures
 
 
-@pytest.mark.usefixtures("compiled_fully")
+@pytest.mark.optimized
 def test_the_gradient_of_pooling_alone_keeps_no_forward_pass():
     alone, both, *_ = pool_gradient(QUICK, batch=8)
     assert alone[0].group == "max_pool2d 8×30×30×6, backward alone"

@@ -8,7 +8,7 @@ import pytest
 from scripts.benchmarks import scaling
 from scripts.benchmarks.timing import Effort
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 
 def test_times_are_taken_with_and_without_a_mesh(monkeypatch, capsys):

@@ -13,7 +13,7 @@ from scripts.benchmarks.timing import Effort
 from scripts.training.data import load
 from scripts.training.step import Metrics, TrainState
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 QUICK = Effort(repeats=1, seconds=0.01)
 

@@ -20,7 +20,7 @@ from scripts.train_lenet import main
 from scripts.training import distributed
 from scripts.training.lenet_config import Config
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly", "quick")
+pytestmark = [pytest.mark.numbers, pytest.mark.usefixtures("quick")]
 
 NUMBERS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 STEPS = 3  # of an epoch

@@ -13,7 +13,7 @@ from scripts.command.program import UserError
 from scripts.training import model_file
 from scripts.training.images import Preprocessing
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 PREPROCESSING = Preprocessing(source_size=8, fit="resize", mean=0.25, std=0.5)
 

@@ -9,7 +9,7 @@ import models
 from scripts.training.nonfinite import locate
 from scripts.training.step import make_loss_fn, split_model
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 GRAPHDEF, PARAMS = split_model(models.LeNet(rngs=nnx.Rngs(0)))
 IMAGES = jax.random.normal(jax.random.key(1), (3, 32, 32, 1))

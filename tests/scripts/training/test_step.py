@@ -25,7 +25,7 @@ from scripts.training.step import (
     start,
 )
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.numbers
 
 GRAPHDEF, PARAMS = split_model(models.LeNet(rngs=nnx.Rngs(0)))
 IMAGES = jax.random.normal(jax.random.key(1), (23, 32, 32, 1))
@@ -137,7 +137,7 @@ def advanced(advance, position, stops, images=IMAGES):
     return position, finite
 
 
-@pytest.mark.usefixtures("compiled_fully")
+@pytest.mark.optimized
 def test_where_an_epoch_is_cut_changes_no_bit():
     advance = linear_advance()
     whole, _ = advanced(advance, linear_start(), [5])

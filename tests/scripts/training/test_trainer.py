@@ -28,7 +28,7 @@ from scripts.training.data import load
 from scripts.training.lenet_config import Config
 from tests.scripts.conftest import assert_same_run, files_of_at_most, parameters
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly", "quick")
+pytestmark = [pytest.mark.numbers, pytest.mark.usefixtures("quick")]
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +325,7 @@ def kill_at_random(config: Config, moments: random.Random) -> None:
     assert process.returncode in (-signal.SIGKILL, 0), error
 
 
-@pytest.mark.usefixtures("compiled_fully")
+@pytest.mark.optimized
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
 def test_kills(tiny, kills):
     """Killed at random moments and resumed each time, the run is the one that was never killed."""
