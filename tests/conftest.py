@@ -7,6 +7,8 @@ import jax
 import pytest
 from hypothesis import settings
 
+from tests.quick_compilation import compile_quickly
+
 jax.config.update("jax_num_cpu_devices", 2)
 
 settings.register_profile("repeatable", derandomize=True)
@@ -20,7 +22,8 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(items):
-    """In each module those that look at optimised programs come first: see `_compile`."""
+    """In each module those that look at optimised programs come first: they have to compile again
+    what was compiled quickly, once for a module."""
     modules = {module: i for i, module in enumerate(dict.fromkeys(item.path for item in items))}
     items.sort(key=lambda item: (modules[item.path], item.get_closest_marker("optimized") is None))
 
@@ -29,17 +32,10 @@ def pytest_collection_modifyitems(items):
 def _passes_of_the_module(request):
     """Most of XLA's passes are left out of modules marked `numbers`: no test in them looks at a
     program, its memory, its time or its bits, but for those marked `optimized`."""
-    _compile(quickly=request.node.get_closest_marker("numbers") is not None)
+    compile_quickly(request.node.get_closest_marker("numbers") is not None)
 
 
 @pytest.fixture(autouse=True)
 def _passes_of_the_test(request, _passes_of_the_module):
     marked = request.node.get_closest_marker
-    _compile(quickly=marked("numbers") is not None and marked("optimized") is None)
-
-
-def _compile(quickly: bool) -> None:
-    """JAX does not compile again what an earlier test has compiled: with other passes it has to."""
-    if not quickly and jax.config.read("jax_disable_most_optimizations"):
-        jax.clear_caches()
-    jax.config.update("jax_disable_most_optimizations", quickly)
+    compile_quickly(marked("numbers") is not None and marked("optimized") is None)

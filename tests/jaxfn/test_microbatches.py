@@ -62,6 +62,7 @@ def test_slices_follow_from_the_shapes():
     assert abs(many - 8 * few) <= 8
 
 
+@pytest.mark.long
 def test_of_lenet_at_a_batch_that_slices_do_not_divide():
     graphdef, params = split_model(models.LeNet(rngs=nnx.Rngs(0)))
     loss_fn = make_loss_fn(graphdef)

@@ -7,9 +7,21 @@ import pytest
 from matplotlib import image
 from sklearn.datasets import load_digits
 
-from scripts import predict
+from scripts import predict, train_lenet
 from scripts.predict import Config, main
 from scripts.training.data import load
+from tests.scripts.conftest import draw_nothing
+
+pytestmark = pytest.mark.numbers
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """LeNet trained on the digits, not to its best."""
+    run_dir = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_lenet, "_draw", draw_nothing)
+        return train_lenet.main(train_lenet.Config(run_dir=run_dir, epochs=6, quiet=True))
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +89,12 @@ def test_errors(digits_run, digit, tmp_path, command_line):
 def test_damaged_runs(digits_run, digit, tmp_path, command_line):
     run = tmp_path / "run"
     shutil.copytree(digits_run.directory, run)
-    files = (run / "checkpoints" / "880").rglob("ocdbt.process_0/d/*")
+    files = (run / "checkpoints" / "264").rglob("ocdbt.process_0/d/*")
     weights = max(files, key=lambda file: file.stat().st_size)
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     code, error = command_line(predict, digit[0], "--run", run)
     assert (code, error.count("\n")) == (2, 1)
-    assert "checkpoints/880: the checkpoint is damaged" in error
+    assert "checkpoints/264: the checkpoint is damaged" in error
     (run / "config.json").write_text("{")
     code, error = command_line(predict, digit[0], "--run", run)
     assert (code, error.count("\n")) == (2, 1)

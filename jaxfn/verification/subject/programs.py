@@ -72,14 +72,14 @@ def quick_options(elements: int) -> dict[str, Any] | None:
     """Options that shorten the compilation; large programs are worth optimising."""
     if jax.default_backend() != "cpu":
         return None
-    options = dict(_known_options())
+    options = dict(known_options())
     if elements > 50_000:
         options.pop(OPTIMISATION, None)
     return options
 
 
 @functools.cache
-def _known_options() -> dict[str, Any]:
+def known_options() -> dict[str, Any]:
     """The options among `QUICK` that the compiler of this version knows."""
     known = {}
     for name, value in QUICK.items():

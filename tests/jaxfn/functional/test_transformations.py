@@ -73,7 +73,7 @@ def test_agrees_with_finite_differences_in_float64(case: Case):
 
 # The other layers ask what the tests below, and those of shapes of each module, ask more closely;
 # of an operation that those of transformations leave out `gradcheck` asks that as well.
-OWN_LAYERS = ("types", "primal", "linearity", "autodiff", "differences", "determinism")
+OWN_LAYERS = ("types", "determinism", "primal", "linearity", "autodiff", "differences")
 OF_EACH_KIND = ("linear", "relu", "round_ste", "clip_gradient_norm")
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.jaxfn.verification import bodies
 from tests.jaxfn.verification.bodies.witnesses import disagreement
 
-STRIDE = 3
+STRIDE = 6
 
 
 def _cases(body):

@@ -77,6 +77,7 @@ def test_the_flops_of_each_layer_forward_and_backward():
     assert training_flops(128) == 128 * total
 
 
+@pytest.mark.long
 def test_the_rest_of_a_plain_step_is_little_beside_them():
     _, state, data = problem(8, 0, OPTIMIZER)
     counted = flops(flax_peer.make_train_step(OPTIMIZER), state, *data)

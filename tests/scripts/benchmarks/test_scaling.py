@@ -11,6 +11,7 @@ from scripts.benchmarks.timing import Effort
 pytestmark = pytest.mark.numbers
 
 
+@pytest.mark.long
 def test_times_are_taken_with_and_without_a_mesh(monkeypatch, capsys):
     monkeypatch.setattr(scaling, "DEVICES", (2,))
     monkeypatch.setattr(scaling, "IMAGES", 4)

@@ -32,6 +32,7 @@ def test_regression():
     assert (pytorch.timing, pytorch.note) == (None, "no torch here")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_no_pytorch")
 def test_epoch(monkeypatch):
     compile_epoch, programs = trainings.compile_epoch, {}

@@ -230,6 +230,7 @@ def assert_lost(directory: Path, history, endings: list[Ending], lost: int) -> N
     assert_close(metrics(directory), history)
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one_and_one_goes_on_when_one_is_lost(flags, history, tmp_path):
     endings = train(2, *flags, loss=killed(1, tmp_path / "run"))
     assert_lost(tmp_path / "run", history, endings, lost=1)

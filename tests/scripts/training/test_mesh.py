@@ -150,7 +150,8 @@ print(json.dumps(float(mean_metrics(position).loss)))
 """
 
 
-@pytest.mark.parametrize("devices", [pytest.param(4, marks=pytest.mark.long), 8])
+@pytest.mark.long
+@pytest.mark.parametrize("devices", [4, 8])
 def test_many_devices_train_as_one(alone, devices):
     output = subprocess.run(
         [sys.executable, "-c", MANY_DEVICES, str(devices)],

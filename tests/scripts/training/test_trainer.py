@@ -325,8 +325,9 @@ def kill_at_random(config: Config, moments: random.Random) -> None:
     assert process.returncode in (-signal.SIGKILL, 0), error
 
 
+@pytest.mark.long
 @pytest.mark.optimized
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [1, 20])
 def test_kills(tiny, kills):
     """Killed at random moments and resumed each time, the run is the one that was never killed."""
     config = dataclasses.replace(tiny, epochs=3 * kills + 4, checkpoint_every=1)
