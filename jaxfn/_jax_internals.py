@@ -1,6 +1,7 @@
 """What `jaxfn` must know of JAX that JAX documents nowhere: every such thing is in this module."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,26 @@ AnyJaxpr = jex.Jaxpr | jex.ClosedJaxpr  # pyright: ignore[reportPrivateImportUsa
 # A Pallas kernel's jaxpr reads and writes memory references, and the compilers of kernels accept
 # fewer primitives than JAX does: it counts as one operation. The primitive itself is not exported.
 KERNEL_PRIMITIVES = frozenset({"pallas_call", "core_map"})
+
+
+def checkpointed_tangent(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`jax.checkpoint` of a function that is linear in a tangent, such as a `custom_jvp` rule has.
+
+    JAX's coming `checkpoint` (the flag `JAX_REMAT3`, jax 0.12) cannot be transposed, which reverse
+    mode does to such a rule: with the flag the function is called as it is, and more is kept.
+    """
+
+    def decorate(fun: Callable[..., Any]) -> Callable[..., Any]:
+        checkpointed = jax.checkpoint(fun, **options)
+
+        @functools.wraps(fun)
+        def call(*args: Any) -> Any:
+            coming = jax.config.values.get("jax_remat3", False)
+            return fun(*args) if coming else checkpointed(*args)
+
+        return call
+
+    return decorate
 
 
 class AppliedRule(NamedTuple):

@@ -10,6 +10,7 @@ from hypothesis import settings
 from tests.quick_compilation import compile_quickly
 
 jax.config.update("jax_num_cpu_devices", 2)
+compile_quickly(True)  # what modules compute when they are imported is numbers
 
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")

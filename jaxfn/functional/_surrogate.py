@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -10,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional.activation import is_positive_or_nan
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)
+@checkpointed_tangent(prevent_cse=False)
 def where(mask: jax.Array, x_dot: jax.Array) -> jax.Array:
     """The tangent x_dot where `mask`, 0 elsewhere; for the backward pass the mask alone is kept.
 

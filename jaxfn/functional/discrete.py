@@ -11,6 +11,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
+from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional._checks import as_array, check_axis, check_key, check_number
 from jaxfn.functional._rules import accumulator
 
@@ -156,7 +157,7 @@ def _softmax_jvp(axis: int, primals: Any, tangents: Any) -> Any:
 
 
 # `jax.nn.softmax` has the same rule, of which JAX keeps p twice.
-@functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=(2,))
+@checkpointed_tangent(prevent_cse=False, static_argnums=(2,))
 def _softmax_tangent(p: jax.Array, z_dot: jax.Array, axis: int) -> jax.Array:
     # p = exp(z) / Σ exp(z), so ṗ = p (ż − Σ p ż); as a map it is its own transpose.
     return p * (z_dot - jnp.sum(p * z_dot, axis, keepdims=True))

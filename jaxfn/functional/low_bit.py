@@ -12,6 +12,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
+from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional._checks import as_array, check_int
 from jaxfn.functional._quantized import MOST_BITS, parameter
 from jaxfn.functional._rules import accumulator
@@ -86,7 +87,7 @@ def _pact_jvp(n: int, primals: Any, tangents: Any) -> Any:
     return y, _pact_tangent(part, x_dot, alpha_dot).astype(y.dtype)
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)  # kept is `part` alone
+@checkpointed_tangent(prevent_cse=False)  # kept is `part` alone
 def _pact_tangent(
     part: jax.Array, x_dot: jax.Array | None, alpha_dot: jax.Array | None
 ) -> jax.Array:
@@ -182,7 +183,7 @@ def _dorefa_weights_jvp(n: int, primals: Any, tangents: Any) -> Any:
     return _dorefa_weights(*primals, n), _dorefa_weights_tangent(*primals, tangents[0])
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)  # kept are x and m, not tanh and the slope
+@checkpointed_tangent(prevent_cse=False)  # kept are x and m, not tanh and the slope
 def _dorefa_weights_tangent(x: jax.Array, largest: jax.Array, x_dot: jax.Array) -> jax.Array:
     wide, m = _widen(x, largest)
     y = jnp.tanh(wide)

@@ -12,6 +12,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
+from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional._checks import as_array, check_int, check_number
 from jaxfn.functional._quantized import MOST_BITS, channel_axis, parameter
 from jaxfn.functional._rules import accumulator
@@ -160,7 +161,7 @@ def _lsq_jvp(low: int, high: int, grad_scale: float, primals: Any, tangents: Any
 
 # Kept for the backward pass are the inputs x and s. Mask and d are made again from them: they would
 # be larger, and x is likely to be kept by others as well.
-@functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=(4, 5, 6))
+@checkpointed_tangent(prevent_cse=False, static_argnums=(4, 5, 6))
 def _tangent(
     x: jax.Array,
     step: jax.Array,

@@ -205,6 +205,7 @@ def primitives(jaxpr):
             yield from primitives(inner)
 
 
+@pytest.mark.present_checkpoint
 @pytest.mark.parametrize("place", [p for p in PLACES if p != "custom_root"])  # a rule that stays
 @for_rules("custom_vjp3", "custom_jvp in custom_vjp")
 def test_nothing_changes_but_the_rules(place, rule):
@@ -214,6 +215,7 @@ def test_nothing_changes_but_the_rules(place, rule):
     assert not {"custom_vjp_call", "custom_jvp_call", "call_hi_primitive"} & set(left)
 
 
+@pytest.mark.present_checkpoint
 def test_jit_and_checkpoint_keep_their_parameters():
     policy = jax.checkpoint_policies.dots_saveable
     inner = jax.checkpoint(with_custom_vjp(body), policy=policy, prevent_cse=False)

@@ -11,6 +11,8 @@ from tests.parity.make_fixtures import FOLDER
 from tests.parity.quantisers import CHANNELS, DTYPES, GRIDS, LEARNED
 from tests.parity.test_fixtures import select
 
+pytestmark = pytest.mark.numbers
+
 SOURCES = ["fixture", pytest.param("live", marks=pytest.mark.parity)]
 
 

@@ -56,6 +56,7 @@ def test_without_names_it_takes_everything():
     assert [task.name for task in compare._tasks(Config())] == [*CASES, *LOSSES]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("proved")
 def test_several_with_dtype_and_batch(tmp_path, capsys):
     done = main(quick(tmp_path, "relu", "regression_loss", batch=3, dtype="bfloat16"))

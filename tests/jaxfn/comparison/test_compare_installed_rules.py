@@ -39,7 +39,7 @@ CASES = {
 NOT_THE_DERIVATIVE = ("optax.scale_gradient", "flax in_qdq")
 # Each has a sibling in the shorter run: one of the same package, or of the same kind.
 LONG = (
-    *("jax.nn.relu", "jax.scipy.special.xlogy", "jax.scipy.special.xlog1py"),
+    *("jax.nn.relu", "jax.numpy.logaddexp", "jax.scipy.special.xlogy", "jax.scipy.special.xlog1py"),
     *("jax.scipy.special.log_ndtr", "jax.scipy.special.kl_div", "optax projection_simplex"),
 )
 KEEPS_LESS = (

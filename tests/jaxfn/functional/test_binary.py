@@ -128,6 +128,7 @@ def test_parameters_may_be_traced_and_have_no_gradient():
     assert gradients == (0, 0)
 
 
+@pytest.mark.present_checkpoint
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_what_is_kept(dtype):
     with jax.enable_x64(True):
@@ -141,6 +142,7 @@ def test_what_is_kept(dtype):
             assert (slope.shape, slope.dtype) == ((4, 6), x.dtype)
 
 
+@pytest.mark.present_checkpoint
 def test_in_a_scan_one_byte_per_element_and_step_is_kept():
     def layers(x):
         return jax.lax.scan(lambda h, _: (jaxfn.sign_ste(h), None), x, length=7)[0]

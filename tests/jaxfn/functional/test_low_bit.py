@@ -91,6 +91,7 @@ def test_pact_of_any_shape_and_bits(shape, bits, alpha, seed):
     assert_close(actual, expected, 1e-14)
 
 
+@pytest.mark.present_checkpoint
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_pact_keeps_one_byte_per_element(dtype):
     with jax.enable_x64(True):
@@ -213,6 +214,7 @@ def test_the_weights_in_each_dtype(dtype, bits):
     assert np.max(np.abs(np.asarray(actual[0], np.float64))) == 1
 
 
+@pytest.mark.present_checkpoint
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_what_dorefa_keeps(dtype):
     with jax.enable_x64(True):

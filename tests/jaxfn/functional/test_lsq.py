@@ -143,6 +143,7 @@ def test_forward_mode_is_the_transpose_of_reverse_mode():
     )
 
 
+@pytest.mark.present_checkpoint
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_what_is_kept_depends_on_what_is_differentiated(dtype):
     with jax.enable_x64(True):

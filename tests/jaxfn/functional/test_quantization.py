@@ -126,6 +126,7 @@ def test_the_inverse_of_the_scale_is_multiplied_as_in_pytorch():
         np.testing.assert_array_equal(fun(jnp.asarray(x), jnp.asarray(scale)), by_inverse)
 
 
+@pytest.mark.present_checkpoint
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_one_byte_per_element_is_kept(dtype):
     with jax.enable_x64(True):
@@ -136,6 +137,7 @@ def test_one_byte_per_element_is_kept(dtype):
         assert kept(jax.jit(fun), x, scale) == [((4, 6), 1)]
 
 
+@pytest.mark.present_checkpoint
 def test_in_a_scan_one_byte_per_element_and_step_is_kept():
     def layers(x):
         return jax.lax.scan(lambda h, _: (three_bits(h, 0.25), None), x, length=7)[0]

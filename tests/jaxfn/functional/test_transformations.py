@@ -71,9 +71,9 @@ def test_agrees_with_finite_differences_in_float64(case: Case):
         assert_close(gradients, finite_differences(differentiated, args, y_bar), 1e-8)
 
 
-# The other layers ask what the tests below, and those of shapes of each module, ask more closely;
-# of an operation that those of transformations leave out `gradcheck` asks that as well.
-OWN_LAYERS = ("types", "determinism", "primal", "linearity", "autodiff", "differences")
+# The other layers ask what the tests above and below, and those of shapes of each module, ask more
+# closely; all of them are asked of each operation in the long run.
+OWN_LAYERS = ("types", "primal", "linearity", "autodiff")
 OF_EACH_KIND = ("linear", "relu", "round_ste", "clip_gradient_norm")
 
 
@@ -85,9 +85,8 @@ def checked(case: Case, **options):
 
 @each_of(case for case in CASES.values() if case.name not in OF_EACH_KIND)
 def test_gradcheck(case: Case):
-    layers = OWN_LAYERS if case.every_transformation else (*OWN_LAYERS, "transformations")
-    report = checked(case, order=1, layers=layers)
-    assert [check.name for check in report.checks] == [*layers]
+    report = checked(case, order=1, layers=OWN_LAYERS)
+    assert [check.name for check in report.checks] == [*OWN_LAYERS]
     assert report.verdict == "pass"
 
 

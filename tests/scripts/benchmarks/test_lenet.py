@@ -86,6 +86,7 @@ def test_the_rest_of_a_plain_step_is_little_beside_them():
     assert training_flops(8) < per_batch < 1.1 * training_flops(8)
 
 
+@pytest.mark.long
 def test_plain_flax_takes_the_same_step():
     graphdef, state, data = problem(4, 0, OPTIMIZER)
     ours = lenet.our_step(graphdef, OPTIMIZER)

@@ -18,6 +18,8 @@ from scripts.training.lenet_config import (
     stored_run,
 )
 
+pytestmark = pytest.mark.numbers
+
 FLAGS = Config(epochs=3, name="run", quiet=True)
 PREPROCESSING = Preprocessing(8, "resize", 0.1, 0.2)
 

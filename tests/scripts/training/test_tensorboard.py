@@ -9,6 +9,8 @@ from scripts import train_lenet
 from scripts.training.epoch_metrics import EpochMetrics
 from scripts.training.tensorboard import FOLDER, Events
 
+pytestmark = pytest.mark.numbers
+
 METRICS = EpochMetrics(1, 44, 0.5, 0.75, 0.25, 0.875, 3, 1000.0, 2.0)
 
 
