@@ -50,12 +50,13 @@ def is_caught(fault: Fault, project: Path) -> bool:
     right = path.read_text()
     path.write_text(planted(right, fault))
     try:
-        return any(_fails(project, tests) for tests in (fault.tests, ("tests",)))
+        return any(fails(project, tests) for tests in (fault.tests, ("tests",)))
     finally:
         path.write_text(right)
 
 
-def _fails(project: Path, tests: tuple[str, ...]) -> bool:
+def fails(project: Path, tests: tuple[str, ...]) -> bool:
+    """Whether a test fails in the copy."""
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTEST_ADDOPTS", None)

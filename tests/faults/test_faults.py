@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.__main__ import ROOT, copy_of_the_project, is_caught, planted
+from tests.faults.__main__ import ROOT, copy_of_the_project, fails, is_caught, planted
 from tests.faults.planted import FAULTS, Fault
 
 
@@ -22,6 +22,11 @@ def test_a_fault_without_a_place_is_named():
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     return copy_of_the_project(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.mark.long
+def test_nothing_fails_where_nothing_is_planted(project):
+    assert not fails(project, tuple({tests for fault in FAULTS for tests in fault.tests}))
 
 
 @pytest.mark.long

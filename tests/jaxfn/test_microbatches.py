@@ -48,6 +48,7 @@ def test_the_size_of_the_slices_changes_nothing(monkeypatch, size, kept):
     chex.assert_trees_all_equal_dtypes(actual, expected)
 
 
+@pytest.mark.long
 def test_slices_follow_from_the_shapes():
     graphdef, params = split_model(models.LeNet(rngs=nnx.Rngs(0)))
     step = jaxfn.microbatched_value_and_grad(make_loss_fn(graphdef))

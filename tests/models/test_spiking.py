@@ -95,6 +95,7 @@ def test_its_rules(model):
     assert sum(rule.count for rule in rules if rule.name == "_heaviside") == 3
 
 
+@pytest.mark.long
 def test_it_learns_by_the_rule_alone(by_rule, by_autodiff):
     assert len(by_rule.greatest()) == 6
     assert_only_the_rule_trains(by_rule, by_autodiff)

@@ -244,6 +244,7 @@ def test_two_processes_train_as_one_and_one_goes_on_when_one_is_lost(flags, hist
     assert_close(metrics(tmp_path / "run"), history)
 
 
+@pytest.mark.long
 def test_two_devices_of_one_process_train_as_one(tiny_data, history, tmp_path):
     config = Config(
         dataset="idx", data_dir=tiny_data, epochs=3, batch_size=12, run_dir=tmp_path, quiet=True
