@@ -5,6 +5,7 @@ Arguments may be pytrees, and hold what is no array: `custom_vjp` is given the a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -20,8 +21,16 @@ from jaxfn.function.arguments import ARRAY, Arguments, as_array, bind, is_array
 from jaxfn.function.context import Context, close, traced_variable
 from jaxfn.function.gradients import check_returned, differentiable
 from jaxfn.function.linear_map import linear_map
-from jaxfn.function.outputs import Outputs, make_outputs
+from jaxfn.function.outputs import AmbiguousMarkError, Outputs, make_outputs
 from jaxfn.function.residuals import Residuals
+
+# What a forward pass raises that reads values: it cannot be traced.
+UNTRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerBoolConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 
 
 class Rules(NamedTuple):
@@ -99,7 +108,27 @@ class Call:
         after, tree = jax.tree.flatten(inputs)
         if tree != self.arguments.tree or any(map(_differ, before, after)):
             raise TypeError(f"{name}.forward changed an argument in place: change a copy of it")
-        return make_outputs(name, context, output), context
+        try:
+            return make_outputs(name, context, output), context
+        except AmbiguousMarkError as error:
+            marked = self._marked_where_traced(arrays, needs, compute, error)
+            return make_outputs(name, context, output, marked), context
+
+    def _marked_where_traced(
+        self, arrays: Sequence[Any], needs: Sequence[bool], compute: Callable[..., Any], error: Any
+    ) -> tuple[int, ...]:
+        """The positions of marked outputs by a trace, in which `stop_gradient` makes a new array.
+
+        Without jit it returns the array itself, which then may be two outputs at once.
+        """
+        if any(isinstance(array, jax.core.Tracer) for array in arrays):
+            raise error
+        found = []
+        with contextlib.suppress(*UNTRACEABLE):
+            jax.eval_shape(lambda *a: found.append(self._run(a, needs, compute)[0].marked), *arrays)
+        if not found:
+            raise error
+        return found[0]
 
     def _compute(self, context: Context, inputs: tuple[Any, ...]) -> Any:
         args, kwargs = self.arguments.split(inputs)

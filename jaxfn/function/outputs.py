@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,26 +59,45 @@ class Outputs:
         ]
 
 
-def make_outputs(name: str, context: Context, output: Any) -> Outputs:
-    """What the forward pass of `name` returned, checked."""
+def make_outputs(
+    name: str, context: Context, output: Any, marked: tuple[int, ...] | None = None
+) -> Outputs:
+    """What the forward pass of `name` returned, checked; `marked` where that is known already."""
     leaves, tree = jax.tree.flatten(output)
     for leaf in leaves:
         if not (is_array(leaf) or isinstance(leaf, bool | int | float | complex)):
             raise TypeError(f"{name}.forward returned {leaf!r}, expected arrays")
     arrays = [as_array(leaf) for leaf in leaves]
     types = tuple(jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays)
-    return Outputs(arrays, tree, types, _positions(name, context._marked, leaves))
+    if marked is None:
+        marked = _positions(name, context._marked, leaves)
+    return Outputs(arrays, tree, types, marked)
 
 
 def _positions(name: str, marked: Sequence[Any], leaves: list[Any]) -> tuple[int, ...]:
-    positions = {id(leaf): i for i, leaf in enumerate(leaves)}
+    """Where the marked arrays are among the outputs, by identity."""
+    positions: dict[int, list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        positions.setdefault(id(leaf), []).append(i)
+    marks = Counter(id(array) for array in jax.tree.leaves(marked))
     for array in jax.tree.leaves(marked):
-        if id(array) not in positions:
+        places = positions.get(id(array), [])
+        if not places:
             raise ValueError(
                 f"{name}: ctx.mark_non_differentiable got {describe(jax.typeof(array))}, "
                 "which is no output of forward"
             )
-    return tuple(positions[id(array)] for array in jax.tree.leaves(marked))
+        if marks[id(array)] < len(places):
+            raise AmbiguousMarkError(
+                f"{name}: ctx.mark_non_differentiable got {describe(jax.typeof(array))}, which is "
+                f"outputs {' and '.join(map(str, places))} of forward at once: expected one of "
+                "them to be another array (jnp.copy), or both to be marked"
+            )
+    return tuple(sorted({i for array in marks for i in positions[array]}))
+
+
+class AmbiguousMarkError(ValueError):
+    """A marked array is several outputs at once, of which not all are marked."""
 
 
 def _cotangent(value: Any, array_type: Any, materialize: bool) -> Any:

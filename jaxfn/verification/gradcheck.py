@@ -11,6 +11,7 @@ from jaxfn.verification.evidence.agreement import compare
 from jaxfn.verification.layers import reproduce
 from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.table import LAYERS, asked
+from jaxfn.verification.points.integers import taken_by
 from jaxfn.verification.points.probes import probes
 from jaxfn.verification.points.structures import said_of
 from jaxfn.verification.report import (
@@ -45,6 +46,7 @@ def gradcheck(
     raise_exception: bool = True,
     domain: Any = None,
     layers: tuple[str, ...] | None = None,
+    strict: bool = False,
     mutate: bool = False,
 ) -> GradcheckReport:
     """Checks a hand-written gradient, and says what was shown and how small an error it catches.
@@ -79,6 +81,8 @@ def gradcheck(
             not finite.
         layers: the names of the layers to ask, as a report has them; by default all of the order.
             Those that they rest on are asked as well, and not reported.
+        strict: whether warnings (`.warnings`: digits lost at extreme magnitudes, calls that differ
+            by rounding) make the rule fail.
         mutate: whether to plant faults in the rule and count how many are caught.
 
     Returns:
@@ -120,6 +124,7 @@ def gradcheck(
         "layers": layers,
         "domain": domain,
         "seed": seed,
+        "strict": strict,
     }
     try:
         subject = make_subject(fun, args, reference, surrogate, options)
@@ -127,14 +132,15 @@ def gradcheck(
         return _finish(fun, (_raising(error),), (), run, raise_exception)
     arguments = subject.arguments
     with np.errstate(all="ignore"):
-        found = compare(subject, probes(arguments, subject.rng, subject.loops, domain))
+        points = probes(arguments, subject.rng, subject.loops, domain, taken_by(subject))
+        found = compare(subject, points)
         checks = asked(Observed(subject, out, found), names)
     notes = (*subject.notes, *said_of(arguments), *found.notes)
     notes += tuple(note for check in checks for note in check.notes)
     report = _finish(fun, checks, notes, run, raise_exception)
     if mutate:
         common = {"linear_in_cotangent": linear_in_cotangent, "seed": seed, "domain": domain}
-        report = report.with_mutants(_mutants(fun, args, reference, surrogate, common))
+        report = report.with_mutants(_mutants(fun, args, arguments, reference, surrogate, common))
     return report
 
 
@@ -168,16 +174,20 @@ def _raising(error: RuleError) -> Check:
 
 
 def _mutants(
-    fun: Any, args: tuple[Any, ...], reference: Any, surrogate: Any, common: dict[str, Any]
+    fun: Any,
+    args: tuple[Any, ...],
+    arguments: Arguments,
+    reference: Any,
+    surrogate: Any,
+    common: dict[str, Any],
 ) -> tuple[Mutant, ...]:
     """Faults planted in the rule, each checked like the rule itself."""
-    arguments = Arguments(args)
     integers = [arguments.values[i] for i in arguments.integer_positions]
     arrays = [jnp.asarray(arguments.values[leaf.position]) for leaf in arguments.leaves]
     outputs, pullback = jax.vjp(Engine(fun, arguments, False).of_leaves(integers), arrays)
     (gradients,) = pullback([jnp.ones(o.shape, o.dtype) for o in outputs])
     found = []
-    for name, mutant in mutation.mutants(fun, args, gradients):
+    for name, mutant in mutation.mutants(fun, arguments, gradients):
         report = gradcheck(
             mutant,
             args,
@@ -198,14 +208,17 @@ def _finish(
     run: dict[str, Any],
     raise_exception: bool,
 ) -> GradcheckReport:
-    verdict = overall(checks)
+    warnings = tuple(warning for check in checks for warning in check.warnings)
+    verdict = FAIL if warnings and run["strict"] else overall(checks)
     name = getattr(fun, "__name__", None) or type(fun).__name__
     blamed = _blamed(checks)
     said, cause, again = "", "", ""
     if blamed is not None:
         said, cause = blamed.diagnosis or blamed.detail, blamed.cause
         again = blamed.reproduce or reproduce.call(fun, run, blamed.name)
-    report = GradcheckReport(name, verdict, checks, said, cause, notes, again)
+    elif verdict == FAIL:
+        said, cause = warnings[0], "warning"
+    report = GradcheckReport(name, verdict, checks, said, cause, notes, again, warnings=warnings)
     if verdict == FAIL and raise_exception:
         raise GradcheckError(report)
     return report

@@ -33,7 +33,7 @@ class Check:
     `power` is the smallest relative error that this run would have caught in the elements that
     the layer compares, or None where the layer compares no numbers. `reproduce` is a line of
     Python that shows a failure again, where the layer has one of its own. `notes` are what is to be
-    said of the function on the way.
+    said of the function on the way, `warnings` what is wrong with it without making it fail.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Check:
     cause: str = ""
     reproduce: str = ""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ class GradcheckReport:
     """The outcome of `gradcheck`: prints as a table, serialises as JSON.
 
     `reproduce` is a line of Python that shows the failure again, to run where `jax`, `jnp`,
-    `jaxfn`, `gradcheck`, the function and `args` are known by these names.
+    `jaxfn`, `gradcheck`, the function and `args` are known by these names. `warnings` say what is
+    wrong with a rule that passes: digits that it loses at magnitudes far from the given ones, or
+    rounding that differs from call to call.
     """
 
     function: str
@@ -77,6 +80,7 @@ class GradcheckReport:
     notes: tuple[str, ...] = ()
     reproduce: str = ""
     mutants: tuple[Mutant, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def check(self, name: str) -> Check:
         """The layer of that name; raises KeyError when the run has none."""
@@ -108,6 +112,7 @@ class GradcheckReport:
             )
             if check.worst is not None and check.verdict in (FAIL, INCONCLUSIVE):
                 lines.append(f"  {'':<{width}}  worst: {check.worst}")
+        lines.extend(f"  warning: {warning}" for warning in self.warnings)
         lines.extend(f"  note: {note}" for note in self.notes)
         if self.mutants:
             caught = sum(mutant.caught for mutant in self.mutants)

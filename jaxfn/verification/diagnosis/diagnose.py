@@ -4,7 +4,7 @@ Patterns are tried from the most to the least specific, each on the gradients of
 reference for all cotangents at all probes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,11 +38,32 @@ from jaxfn.verification.points.probes import GIVEN, NEAR, SPECIAL
 from jaxfn.verification.subject.coordinates import Leaf
 from jaxfn.verification.subject.subject import Subject
 
+UNTOLD = {"region", "elements"}  # causes that name a place, which a condition names better
 UNNAMED = "a term of the gradient of"  # so begins what is said where no pattern fits
 
 
 def diagnose(subject: Subject, found: Comparison, wrong: Sequence[Judgement]) -> Cause:
-    """The pattern of the differences that were judged to be errors."""
+    """The pattern of the differences that were judged to be errors.
+
+    Where all are at points that fulfil a condition which the given one does not, that comes first.
+    """
+    cause = _pattern_of(subject, found, wrong)
+    conditions = [found.probe_of(judged.item).condition for judged in wrong]
+    if not all(conditions):
+        return cause
+    named = _listed(leaf for leaf in subject.arguments.leaves if _is_bad(wrong, leaf))
+    text = f"the gradient of {named} is wrong where {' or '.join(dict.fromkeys(conditions))}"
+    said = (
+        "" if cause.name in UNTOLD or cause.text.startswith(UNNAMED) else f"; there: {cause.text}"
+    )
+    return Cause("region", f"{text}, and right at the given arguments{said}")
+
+
+def _listed(leaves: Iterable[Leaf]) -> str:
+    return ", ".join(leaf.path for leaf in leaves) or "the arguments"
+
+
+def _pattern_of(subject: Subject, found: Comparison, wrong: Sequence[Judgement]) -> Cause:
     probes = {int(found.which[j.item]) for j in wrong}
     items = np.array([i for i in np.flatnonzero(found.usable) if found.which[i] in probes], int)
     bad = [leaf for leaf in subject.arguments.leaves if _is_bad(wrong, leaf)]

@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from jaxfn.verification.evidence.agreement import differs
-from jaxfn.verification.points.probes import FAR, Probe, at_points, columns_of, redrawn
+from jaxfn.verification.points.integers import redrawn
+from jaxfn.verification.points.probes import FAR, Probe, at_points, columns_of
 from jaxfn.verification.subject.subject import Subject, run_rows
 
 ELEMENTS = 2000  # of all points together

@@ -17,7 +17,7 @@ from jaxfn.verification.evidence.differences import (
 from jaxfn.verification.evidence.judge import WRONG, Judgement
 from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.reproduce import pullback
-from jaxfn.verification.points.probes import EXTREME, GIVEN, NEAR
+from jaxfn.verification.points.probes import EXTREME, GIVEN, NEAR, SPECIAL
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, SKIPPED, Check
 from jaxfn.verification.subject.elements import element_of
 from jaxfn.verification.subject.subject import Subject, run_rows
@@ -31,6 +31,8 @@ SLOPELESS = "slopeless"
 COORDINATES, COORDINATES_ALONE = 64, 512  # elements that are all looked at; without a reference
 SOME, SOME_OF_MANY, BESIDE = 16, 3, 8  # elements otherwise; of a large function; at other points
 DENSE, DENSE_OF_MANY = 6, 2  # directions that move all elements; of a large function
+AT_SPECIAL = 2  # elements at points of special values, where parts of a function have kinks
+PAIRS = 3  # directions whose slopes have to add up with that of a direction
 NAMED = 1e-4  # of the largest slope: what is named as wrong once the layer has failed
 LOOKED_AT_AGAIN = 8  # disagreements
 AGAIN = 0.41, 0.05  # times the steps of these
@@ -116,11 +118,14 @@ def _directions(subject: Subject, found: Comparison) -> list[Direction]:
     for i, probe in enumerate(found.probes):
         if not found.items_of(i).size or probe.kind == EXTREME:
             continue
+        steps = steps_of(subject, probe)
+        if not alone and probe.kind == SPECIAL and not subject.large and not subject.composed:
+            some = subject.rng.choice(n, min(n, AT_SPECIAL), replace=False)
+            directions += [coordinate(subject, probe, int(e)) for e in some]
         if not alone and (
             probe.kind not in (GIVEN, NEAR) or (subject.large and i > (0 if subject.huge else 1))
         ):
             continue
-        steps = steps_of(subject, probe)
         few = min(n, 0 if subject.huge else SOME_OF_MANY if subject.large else SOME)
         elements = np.arange(n) if n <= limit else subject.rng.choice(n, few, replace=False)
         if probe.kind != GIVEN:
@@ -177,7 +182,8 @@ def _confirmed(
     """A disagreement counts if two finer ladders of steps show it too.
 
     Where the rule agrees with autodiff, or all its elements have been judged, it has to
-    show beside the point as well.
+    show beside the point as well, or the function has to be differentiable at the point: autodiff
+    is wrong at a kink of its parts. At points of special values that alone counts.
     """
     for item, values in failures:
         d = values.direction
@@ -187,7 +193,9 @@ def _confirmed(
         agree = found.reference is not None and not found.bad[item].any()
         if subject.stops and agree and not _same_forward(subject, found, item, values):
             return SLOPELESS
-        if (
+        if agree and _differentiable(subject, found, item, d):
+            return item, values
+        if d.probe.kind != SPECIAL and (
             found.reference is None
             or (found.bad[item].any() and not decided)
             or _wrong_nearby(subject, found, item, d)
@@ -207,6 +215,29 @@ def _same_forward(subject: Subject, found: Comparison, item: int, values: Values
         return False
     margin = constants.SLOPE_MARGIN * abs(slope)
     return bool(low - margin <= slope <= high + margin)
+
+
+def _differentiable(subject: Subject, found: Comparison, item: int, d: Direction) -> bool:
+    """Whether the slopes at the point are those of a linear map, by the function's own values.
+
+    At a tie they are not: the median of three equal elements rises with all of them, and with none
+    of them alone.
+    """
+    gamma, n = found.cotangents[item], d.vector.size
+    steps = steps_of(subject, d.probe)
+    for _ in range(PAIRS):
+        other = steps * subject.rng.choice([-1.0, 1.0], n) * subject.rng.uniform(0.5, 1, n)
+        vectors = (d.vector, other, d.vector + other, d.vector - other)
+        seen = evaluate(subject, [Direction(d.probe, vector) for vector in vectors])
+        intervals = [values.interval(gamma) for values in seen]
+        ends = np.array([interval[:2] for interval in intervals])
+        if not np.isfinite(ends).all() or any(kinked for _, _, kinked in intervals):
+            return False
+        one, two, added, taken = ends.mean(axis=1)
+        unsure = np.ptp(ends, axis=1).sum() + constants.WRONG_NEARBY * (abs(one) + abs(two))
+        if max(abs(one + two - added), abs(one - two - taken)) > unsure:
+            return False
+    return True
 
 
 def _wrong_nearby(subject: Subject, found: Comparison, item: int, d: Direction) -> bool:

@@ -26,6 +26,7 @@ DEFAULTS = {
     "order": 2,
     "layers": None,
     "domain": None,
+    "strict": False,
 }
 
 

@@ -71,6 +71,7 @@ def _rows(subject: Subject, probes: list[Probe], scale: float) -> tuple[Any, ...
     m, n, rng = subject.rule.size, subject.arguments.size, subject.rng
     gammas = rng.standard_normal((len(probes), m)).astype(np.float32).astype(np.float64)
     weights = rng.standard_normal((len(probes), m + n)).astype(np.float32).astype(np.float64)
+    weights[:, :m] *= scale  # cotangents of the rule, too, where its forward rule applies it
     return x, integers, scale * gammas, weights
 
 

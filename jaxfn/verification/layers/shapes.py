@@ -14,7 +14,8 @@ from jaxfn.verification.diagnosis.diagnose import UNNAMED, diagnose
 from jaxfn.verification.evidence.agreement import Comparison, compare, power_of
 from jaxfn.verification.evidence.judge import WRONG, Judgement, judge
 from jaxfn.verification.layers.observed import Observed
-from jaxfn.verification.points.probes import GIVEN, NEAR, Probe, is_permutation
+from jaxfn.verification.points.integers import is_permutation
+from jaxfn.verification.points.probes import GIVEN, NEAR, Probe
 from jaxfn.verification.points.sizes import Axes, Resizing, Shape, groups
 from jaxfn.verification.points.structures import structure_of
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
@@ -95,7 +96,7 @@ def _at(given: Arguments, sizes: Resizing, rng: np.random.Generator) -> Argument
     values = list(given.values)
     for i, shape in zip(_arrays(given), sizes.shapes, strict=True):
         values[i] = _resize(given, values[i], shape, rng)
-    return Arguments(jax.tree.unflatten(given.tree, values))
+    return Arguments(jax.tree.unflatten(given.tree, values), given.static)
 
 
 def _acceptance(subject: Subject) -> Callable[[Resizing], bool]:

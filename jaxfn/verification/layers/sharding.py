@@ -51,11 +51,12 @@ class Sharded:
             f"{_listed(self.refused)}; without the checks its values were compared"
         )
 
-    def fault(self) -> str:
-        """What is wrong with a rule that cannot be used in shard_map at all."""
+    def fault(self) -> tuple[str, str] | None:
+        """The cause, and a sentence, where a rule cannot be used in shard_map at all."""
         if not self.raised:
-            return ""
-        return f"the rule raises in shard_map, where autodiff does not, {_listed(self.raised)}"
+            return None
+        text = f"the rule raises in shard_map, where autodiff does not, {_listed(self.raised)}"
+        return "shard_map", text
 
 
 def _listed(reasons: dict[str, str]) -> str:

@@ -1,6 +1,6 @@
 """The rule under JAX's transformations: the same gradients as in a plain loop over the points."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -26,6 +26,9 @@ TWO_DEVICES = (
     f"{SAME}and for one argument alone, and under shard_map on two devices",
     "shardings over more devices, and inside of an argument",
 )
+NO_REFERENCES = (
+    "there JAX does not take the jax.Ref that the function or its rule closes over or makes"
+)
 MIXED = 5  # points of the variants that move all arguments; the others have two each
 
 
@@ -37,13 +40,16 @@ def check_transformations(observed: Observed) -> Check:
     points = points_of(subject, found, MIXED + 2 * GROUPS)
     shows = TWO_DEVICES if len(jax.devices()) > 1 else ONE_DEVICE
     changes = observed.verdict("determinism") == FAIL
+    if subject.rule.pull.eager and not subject.rule.value.eager:
+        return _only_eager(subject, shows)
     if subject.rule.pull.eager or changes:
         why = "fun cannot be traced" if subject.rule.pull.eager else "the rule is not deterministic"
         return Check("transformations", SKIPPED, *shows, detail=f"skipped because {why}")
     eager = _untraced(subject, points)
     chosen = [] if already_failed else variants(points)
     with precision_of_threads(subject.wide, subject.rule.pull.primitives):
-        results, skipped = _run(points, chosen)
+        results, raised = _run(points, chosen)
+    skipped = raised.skipped
     sharded = Sharded()
     if not already_failed and shows is TWO_DEVICES and CALLBACKS & subject.rule.pull.primitives:
         skipped.append("shard_map was not run: callbacks of several devices can block each other")
@@ -62,7 +68,9 @@ def check_transformations(observed: Observed) -> Check:
             del failures[name]
             sharded = sharded.without(name, "autodiff is not right there either")
     skipped += [f"{name} skipped because {why}" for name, why in sharded.skipped.items()]
-    checked = _verdict(subject, shows, failures, sharded.fault(), "; ".join(skipped))
+    faults = [*filter(None, [raised.fault(), sharded.fault()])]
+    checked = _verdict(subject, shows, failures, faults, "; ".join(skipped))
+    checked = replace(checked, warnings=raised.warnings())
     if checked.cause == "jit" and "without jit" in failures and not already_failed:
         text = "right when traced, wrong without jit: a state that Python keeps from call to call?"
         checked = replace(checked, detail=text, diagnosis=text)
@@ -93,17 +101,17 @@ def _verdict(
     subject: Subject,
     shows: tuple[str, str],
     failures: dict[str, Element],
-    fault: str,
+    faults: list[tuple[str, str]],
     detail: str,
 ) -> Check:
-    if not failures and not fault:
+    if not failures and not faults:
         power = constants.OF_A_SUM * subject.relative_floor
         return Check("transformations", PASS, *shows, power, detail=detail)
     if failures:
         cause, text = _cause(list(failures))
         worst = next(iter(failures.values()))
     else:
-        cause, text, worst = "shard_map", fault, None
+        (cause, text), worst = faults[0], None
     return Check("transformations", FAIL, *shows, None, worst, text, text, cause)
 
 
@@ -124,22 +132,97 @@ def _cause(names: list[str]) -> tuple[str, str]:
     return "jit", f"wrong under {listed}"
 
 
-def _run(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
+@dataclass(frozen=True)
+class Raised:
+    """The variants that raise, with what they raise.
+
+    `refused` are those in which the function without its rule works, but for those in which the
+    rule's callback says of itself that it does not (it has no `vmap_method`), which are
+    `unsupported`; `skipped` are sentences about those in which the function raises as well.
+    """
+
+    refused: dict[str, str] = field(default_factory=dict)
+    unsupported: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def fault(self) -> tuple[str, str] | None:
+        """The cause, and a sentence, where the rule cannot be used as the function can."""
+        if not self.refused:
+            return None
+        cause, _ = _cause(list(self.refused))
+        listed, reason = ", ".join(self.refused), next(iter(self.refused.values()))
+        text = f"the rule raises, where the function without it works, under {listed}: {reason}"
+        return cause, text
+
+    def warnings(self) -> tuple[str, ...]:
+        """What callers of a rule with a callback will meet."""
+        if not self.unsupported:
+            return ()
+        listed, reason = ", ".join(self.unsupported), next(iter(self.unsupported.values()))
+        return (f"the rule's callback cannot be used under {listed}: {reason}",)
+
+
+def _run(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], Raised]:
     with precision(points.engine.wide):
         try:
-            return points.evaluated(lambda at: {v.name: v.run(at) for v in chosen}), []
+            return points.evaluated(lambda at: {v.name: v.run(at) for v in chosen}), Raised()
         except Exception:  # one of them raises: each is run alone, and that one reported
             return _run_each(points, chosen)
 
 
-def _run_each(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], list[str]]:
-    results, skipped = {}, []
+def _run_each(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], Raised]:
+    results, raised = {}, Raised()
     for variant in chosen:
         try:
             results[variant.name] = points.evaluated(variant.run)
-        except Exception as error:  # a transformation that raises cannot give a wrong gradient
-            skipped.append(f"{variant.name} skipped because {line(error)}")
-    return results, skipped
+        except Exception as error:  # whatever it is, it is reported
+            if points.engine.pull.has_references:
+                raised.skipped.append(f"{variant.name} skipped because {NO_REFERENCES}")
+            elif not _works_without_the_rule(points, variant):
+                raised.skipped.append(f"{variant.name} skipped because {line(error)}")
+            elif _is_of_a_callback(points, error):
+                raised.unsupported[variant.name] = line(error)
+            else:
+                raised.refused[variant.name] = line(error)
+    return results, raised
+
+
+def _is_of_a_callback(points: Points, error: Exception) -> bool:
+    callbacks = CALLBACKS & points.engine.pull.primitives
+    return isinstance(error, NotImplementedError) and bool(callbacks)
+
+
+def _works_without_the_rule(points: Points, variant: Variant) -> bool:
+    """Whether the variant of the reference can be traced, or that of the function's values."""
+    subject = points.subject
+    if subject.reference is None:
+        return variant.name.startswith("vmap") and _values_can_be_mapped(points)
+    plain = replace(points, subject=replace(subject, rule=subject.reference))
+    same = next(v for v in variants(plain) if v.name == variant.name)
+    try:
+        jax.eval_shape(lambda: same.run(plain))
+    except Exception:  # any error means the same: the function does not work there
+        return False
+    return True
+
+
+def _values_can_be_mapped(points: Points) -> bool:
+    rows = (0, 1, 2)
+    integers = tuple(p[np.array(rows)] for p in points.integers)
+    try:
+        jax.eval_shape(
+            jax.vmap(lambda a, i: points.engine.of_leaves(i)(a)), points.leaves(rows), integers
+        )
+    except Exception:  # likewise
+        return False
+    return True
+
+
+def _only_eager(subject: Subject, shows: tuple[str, str]) -> Check:
+    """A rule that works without jit alone, of a function that can be traced."""
+    error = subject.rule.pull.untraceable
+    text = f"the function works under jit, its rule without jit alone: {line(error)}"
+    return Check("transformations", FAIL, *shows, None, None, text, text, "jit")
 
 
 def _expected(points: Points, variant: Variant) -> tuple[np.ndarray, Any, np.ndarray]:

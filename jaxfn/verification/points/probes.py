@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxfn.verification.points.integers import NOTHING_TAKEN, Taken, other_integers
 from jaxfn.verification.points.structures import keep, structure_of
 from jaxfn.verification.subject.coordinates import Arguments, Leaf
 from jaxfn.verification.subject.subject import HUGE
 
 GIVEN, NEAR, FAR, SPECIAL, EXTREME = "given", "near", "far", "special", "extreme"
+BESIDE = 0.2  # of each element: how far the points nearby are
 ZEROS = "every second element zero"
 SPECIAL_VALUES = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 6.0, -6.0)
 
@@ -28,6 +30,7 @@ class Probe:
     kind: str
     x: np.ndarray
     integers: tuple[np.ndarray, ...]
+    condition: str = ""  # on the arguments, that the given ones do not fulfil and this point does
 
 
 def columns_of(probes: Sequence[Probe]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -37,7 +40,11 @@ def columns_of(probes: Sequence[Probe]) -> tuple[np.ndarray, tuple[np.ndarray, .
 
 
 def probes(
-    arguments: Arguments, rng: np.random.Generator, loops: bool, domain: Any = None
+    arguments: Arguments,
+    rng: np.random.Generator,
+    loops: bool,
+    domain: Any = None,
+    taken: Taken = NOTHING_TAKEN,
 ) -> list[Probe]:
     """The given point, and those that the check moves to on its own.
 
@@ -47,11 +54,30 @@ def probes(
         loops: whether the function iterates until something converges; its points then stay
             near, because far away the iteration may not converge and no rule is right.
         domain: what `gradcheck` takes as `domain`.
+        taken: what the function takes beside what the given arguments are like.
     """
-    found = [Probe("the given point", GIVEN, arguments.given, arguments.integers)]
-    integers = _integer_probes(arguments, rng)
-    found.extend(p for p in integers if not callable(domain) or accepted(arguments, p, domain))
-    found.extend(at_points(arguments, rng, _moves(arguments, rng, loops), domain))
+    given = Probe("the given point", GIVEN, arguments.given, arguments.integers)
+    others = [
+        Probe(name, SPECIAL, arguments.given, integers, condition)
+        for name, condition, integers in other_integers(arguments, rng, taken)
+    ]
+    others += _asymmetric(arguments, rng) if taken.asymmetric else []
+    found = [p for p in others if not callable(domain) or accepted(arguments, p, domain)]
+    return [given, *found, *at_points(arguments, rng, _moves(arguments, rng, loops), domain)]
+
+
+def _asymmetric(arguments: Arguments, rng: np.random.Generator) -> list[Probe]:
+    """For each symmetric matrix one that is not, as near to it as the points nearby are."""
+    found = []
+    for leaf in arguments.leaves:
+        given = arguments.array(leaf, arguments.given)
+        if leaf.is_complex or not {"definite", "hermitian"} & structure_of(given):
+            continue
+        x = arguments.given.copy()
+        x[leaf.part] *= 1 + BESIDE * rng.uniform(-1, 1, leaf.size)
+        name, condition = f"{leaf.path} not symmetric", f"{leaf.path} is not symmetric"
+        moved = arguments.rounded(x)
+        found.append(Probe(name, SPECIAL, moved, arguments.integers, condition))
     return found
 
 
@@ -72,14 +98,6 @@ def at_points(
             yield probe
 
 
-def redrawn(arguments: Arguments, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Other integer arguments within the range of the given ones."""
-    return tuple(
-        _keep_integers(arguments, a, lambda a: rng.choice(_range(a), a.shape)) if _movable(a) else a
-        for a in arguments.integers
-    )
-
-
 def _moves(
     arguments: Arguments, rng: np.random.Generator, loops: bool
 ) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -89,7 +107,7 @@ def _moves(
         return
     few = n > 2000
     for i in range(1 if few else 3):
-        yield f"a point nearby ({i})", NEAR, x * (1 + 0.2 * rng.uniform(-1, 1, n))
+        yield f"a point nearby ({i})", NEAR, x * (1 + BESIDE * rng.uniform(-1, 1, n))
     if loops:
         return
     yield "random normal arguments", NEAR, rng.standard_normal(n)
@@ -146,7 +164,7 @@ def _moves_of_many(
 ) -> Iterator[tuple[str, str, np.ndarray]]:
     """The moves of an array so large that each element of one point is a draw of its own."""
     x, n = arguments.given, arguments.size
-    yield "a point nearby (0)", NEAR, x * (1 + 0.2 * rng.uniform(-1, 1, n))
+    yield "a point nearby (0)", NEAR, x * (1 + BESIDE * rng.uniform(-1, 1, n))
     if loops:
         return
     signs = rng.choice([-1.0, 1.0], n)
@@ -171,52 +189,6 @@ def _tied(arguments: Arguments) -> np.ndarray | None:
             x[leaf.part] = x[other.part]
             found = True
     return x if found else None
-
-
-def _integer_probes(arguments: Arguments, rng: np.random.Generator) -> Iterator[Probe]:
-    movable = [i for i, a in enumerate(arguments.integers) if _movable(a)]
-    if not movable:
-        return
-    for name, draw in (
-        ("redrawn", lambda a: rng.choice(_range(a), a.shape)),
-        ("redrawn once more", lambda a: rng.choice(_range(a), a.shape)),
-        ("all equal to the first", lambda a: np.full(a.shape, a.reshape(-1)[0])),
-        ("all equal to the largest", lambda a: np.full(a.shape, a.max())),
-        ("all equal to the smallest", lambda a: np.full(a.shape, _range(a).min())),
-    ):
-        moved = list(arguments.integers)
-        for i in movable:
-            moved[i] = _keep_integers(arguments, arguments.integers[i], draw)
-        yield Probe(f"integers {name}", SPECIAL, arguments.given, tuple(moved))
-
-
-def _movable(a: np.ndarray) -> bool:
-    return bool(a.size) and a.dtype != np.uint32  # raw keys of random numbers
-
-
-def _range(a: np.ndarray) -> np.ndarray:
-    """Values that an integer argument may take, judged by those that it has."""
-    if a.dtype == np.bool_:
-        return np.array([False, True])
-    low = min(int(a.min()), 0) if a.size == 1 else int(a.min())
-    return np.arange(low, int(a.max()) + 1) if int(a.max()) - low < 100_000 else np.unique(a)
-
-
-def _keep_integers(
-    arguments: Arguments, a: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    if is_permutation(arguments, a):
-        return np.random.default_rng(0).permutation(a.reshape(-1)).reshape(a.shape)
-    moved = np.asarray(draw(a)).astype(a.dtype)
-    increasing = a.ndim == 1 and a.size > 2 and a.dtype != np.bool_ and (np.diff(a) >= 0).all()
-    return np.sort(moved) if increasing else moved
-
-
-def is_permutation(arguments: Arguments, a: np.ndarray) -> bool:
-    """Whether the values are each index of some axis once, and not of a longer axis alone."""
-    sizes = {size for leaf in arguments.leaves for size in leaf.shape}
-    ordered = a.dtype != np.bool_ and np.array_equal(np.sort(a, axis=None), np.arange(a.size))
-    return a.size > 1 and ordered and (a.size in sizes or not sizes)
 
 
 def bounds(arguments: Arguments, domain: Any) -> Iterator[tuple[Leaf, float, float]]:

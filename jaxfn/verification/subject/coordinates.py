@@ -51,25 +51,34 @@ class Leaf:
 
 def is_inexact(value: Any) -> bool:
     """Whether the value is an array, or a number, of a floating or complex dtype."""
+    return isinstance(value, (float, complex)) or is_inexact_array(value)
+
+
+def is_inexact_array(value: Any) -> bool:
+    """Whether the value is an array of a floating or complex dtype; a `jax.Ref` is none."""
     dtype = getattr(value, "dtype", None)
-    if dtype is None:
-        return isinstance(value, (float, complex))
-    return jnp.issubdtype(dtype, jnp.inexact)
+    return (
+        dtype is not None and not isinstance(value, jax.Ref) and jnp.issubdtype(dtype, jnp.inexact)
+    )
 
 
 def is_integer(value: Any) -> bool:
     """Whether the value is an array of integers or booleans; Python numbers stay static."""
     dtype = getattr(value, "dtype", None)
-    return dtype is not None and (jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_)
+    if dtype is None or isinstance(value, jax.Ref):
+        return False
+    return jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_
 
 
 def leaves_of(
-    paths_and_values: Sequence[tuple[Any, Any]], prefix: str = "args"
+    paths_and_values: Sequence[tuple[Any, Any]],
+    prefix: str = "args",
+    static: frozenset[int] = frozenset(),
 ) -> tuple[Leaf, ...]:
-    """The differentiable leaves, laid out one after the other."""
+    """The differentiable leaves, laid out one after the other; none at the positions `static`."""
     found, start = [], 0
     for position, (path, value) in enumerate(paths_and_values):
-        if is_inexact(value):
+        if is_inexact(value) and position not in static:
             argument = getattr(path[0], "idx", 0) if path else 0
             name = prefix + jax.tree_util.keystr(path)
             dtype = jnp.result_type(value)
@@ -85,13 +94,22 @@ def wide_dtype(dtype: Any) -> Any:
 
 
 class Arguments:
-    """The arguments of a call: differentiable leaves as a vector, the others beside it."""
+    """The arguments of a call: differentiable leaves as a vector, the others beside it.
 
-    def __init__(self, args: tuple[Any, ...]) -> None:
+    Beside a floating array Python's numbers are static, as for `Function`; alone they are
+    differentiated. Static as well are the leaves at the positions `static`.
+    """
+
+    def __init__(self, args: tuple[Any, ...], static: frozenset[int] = frozenset()) -> None:
         pairs, self.tree = jax.tree_util.tree_flatten_with_path(args)
         self.values = [value for _, value in pairs]
-        self.leaves = leaves_of(pairs)
-        self.integer_positions = [i for i, v in enumerate(self.values) if is_integer(v)]
+        self.static = static
+        if any(map(is_inexact_array, self.values)):
+            self.static |= {i for i, v in enumerate(self.values) if isinstance(v, (float, complex))}
+        self.leaves = leaves_of(pairs, static=self.static)
+        self.integer_positions = [
+            i for i, v in enumerate(self.values) if is_integer(v) and i not in static
+        ]
         self.paths = ["args" + jax.tree_util.keystr(path) for path, _ in pairs]
         self.size = sum(leaf.size for leaf in self.leaves)
         self.given = self.flatten(self.values)
@@ -128,13 +146,21 @@ class Arguments:
         ]
 
     def rebuild(self, arrays: Sequence[Array], integers: Sequence[Array]) -> tuple[Any, ...]:
-        """The arguments with these differentiable leaves and these integer ones."""
-        values = list(self.values)
+        """The arguments with these differentiable leaves and these integer ones.
+
+        A `jax.Ref` is made anew, with what it holds: what a call writes is not seen by the next.
+        """
+        values = [jax.new_ref(v[...]) if isinstance(v, jax.Ref) else v for v in self.values]
         for leaf, array in zip(self.leaves, arrays, strict=True):
             values[leaf.position] = array
         for position, array in zip(self.integer_positions, integers, strict=True):
             values[position] = array
         return jax.tree.unflatten(self.tree, values)
+
+    def as_given(self) -> tuple[Any, ...]:
+        """The arguments of the call, built anew."""
+        arrays = [self.values[leaf.position] for leaf in self.leaves]
+        return self.rebuild(arrays, [self.values[i] for i in self.integer_positions])
 
     def rounded(self, vector: np.ndarray) -> np.ndarray:
         """The vector as the leaves' own dtypes hold it."""

@@ -14,16 +14,15 @@ Change = Callable[[Gradients], Gradients]
 
 
 def mutants(
-    fun: Callable[..., Any], args: tuple[Any, ...], gradients: Gradients
+    fun: Callable[..., Any], arguments: Arguments, gradients: Gradients
 ) -> Iterator[tuple[str, Callable[..., Any]]]:
     """The function with one fault after the other in its rule.
 
     Args:
         fun: the function under test.
-        args: its arguments.
-        gradients: the rule's gradients at `args`, leaf by leaf: faults go where they show.
+        arguments: its arguments.
+        gradients: the rule's gradients there, leaf by leaf: faults go where they show.
     """
-    arguments = Arguments(args)
     for name, change in _changes(gradients):
         yield name, _planted(fun, arguments, change)
     yield "a term dropped", _planted(fun, arguments, lambda g: g, masked=True)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfn.verification.subject import jaxprs
+from jaxfn.verification.subject.branches import branch_values
 from jaxfn.verification.subject.coordinates import (
     Arguments,
     concrete_cotangents,
@@ -30,6 +31,7 @@ ELEMENTS_PER_CALL = 1_000_000
 OPTIMISATION = "xla_backend_optimization_level"
 QUICK = {OPTIMISATION: 0, "xla_cpu_use_fusion_emitters": False}
 CALLBACKS = {"pure_callback", "io_callback"}
+NEW_REFERENCES = {"new_ref"}
 UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -101,9 +103,11 @@ class Program:
         self.row, self.widths, self.wide = row, tuple(widths), wide
         self.compiled: Any = None
         self.eager = False
+        self.untraceable: Exception | None = None  # why it is eager
         self.chunk = 0
         self.eps = 0.0
         self.primitives: set[str] = set()
+        self.has_references = False  # whether it reads or writes a `jax.Ref`
         self.compile_seconds = 0.0
 
     def __call__(self, *columns: Any) -> tuple[np.ndarray, ...]:
@@ -144,11 +148,13 @@ class Program:
         start = time.perf_counter()
         try:
             traced = jax.jit(loop).trace(0, jax.tree.map(self._padded, columns))
-        except UNTRACEABLE:
-            self.eager = True
+        except UNTRACEABLE as error:
+            self.eager, self.untraceable = True, error
             return
         self.eps = jaxprs.lowest_precision(traced.jaxpr.jaxpr)
         self.primitives = jaxprs.primitive_names(jaxprs.loop_body(traced.jaxpr.jaxpr))
+        closed_over = any(isinstance(const, jax.Ref) for const in traced.jaxpr.consts)
+        self.has_references = closed_over or bool(NEW_REFERENCES & self.primitives)
         options = quick_options(width)
         self.compiled = traced.lower().compile(compiler_options=options)
         self.compile_seconds = time.perf_counter() - start
@@ -208,12 +214,29 @@ class Engine:
 
     def stops_gradients(self) -> bool:
         """Whether by JAX's rules the function, not its rule, has another derivative than slope."""
+        return bool(jaxprs.SLOPELESS & self.own_primitives)
+
+    @property
+    def own_primitives(self) -> set[str]:
+        """The names of the primitives of the function itself; none where it cannot be traced."""
+        return set() if self._traced is None else jaxprs.primitive_names(self._traced.jaxpr)
+
+    def integer_branches(self) -> tuple[tuple[int, ...], ...]:
+        """For each integer argument the values at which the program treats it otherwise."""
+        if self._traced is None:
+            return ()
+        leaves, integers = self.arguments.leaves, self.arguments.integers
+        return tuple(branch_values(self._traced, len(leaves), len(integers)))
+
+    @functools.cached_property
+    def _traced(self) -> Any:
+        """The jaxpr of the differentiable leaves and of the integer arguments."""
         if self.value.eager:
-            return False
+            return None
+        integers = [jnp.asarray(part) for part in self.arguments.integers]
         with precision(self.wide):
             arrays = self.arguments.concrete(self.arguments.given, self.wide)
-            traced = jax.make_jaxpr(self.of_leaves(self.arguments.integers))(arrays)
-        return bool(jaxprs.SLOPELESS & jaxprs.primitive_names(traced.jaxpr))
+            return jax.make_jaxpr(lambda a, i: self.of_leaves(i)(a))(arrays, integers)
 
     def _shapes(self) -> list[Any]:
         arrays = self.arguments.differentiable(self.arguments.given.astype(self.dtype), self.wide)

@@ -1,6 +1,6 @@
 """From a function and its arguments to a `Subject`: misuse is refused here, limits are noted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,6 +12,11 @@ from jaxfn.verification.subject import jaxprs
 from jaxfn.verification.subject.coordinates import Arguments, is_inexact
 from jaxfn.verification.subject.programs import UNTRACEABLE, Engine
 from jaxfn.verification.subject.subject import Subject
+
+# Part of what Flax says where a module was made outside of the trace in which it is used.
+OF_ANOTHER_TRACE = "different trace level"
+# Part of what JAX says where a traced array reaches an argument that a rule does not differentiate.
+NOT_TRACED = "nondiff_argnums"
 
 
 def validate(fun: Any, args: Any, order: int) -> None:
@@ -41,18 +46,37 @@ def called(fun: Callable[..., Any], args: tuple[Any, ...], name: str) -> Any:
     """The function's own output, without values where it can be traced; a leaked tracer is named.
 
     The arguments are constants of the trace, so that numbers among them keep their weak types.
+    They are built anew in it, so that modules among them belong to it.
     """
     leaked = f"gradcheck: {name} uses a tracer that leaked out of an earlier call"
+    given = Arguments(args)
+
+    def call() -> Any:
+        return fun(*given.as_given())
+
     try:
         try:
-            traced, out = jax.make_jaxpr(lambda: fun(*args), return_shape=True)()
+            traced, out = jax.make_jaxpr(call, return_shape=True)()
         except (*UNTRACEABLE, TypeError):  # also of an output that is no array
             return fun(*args)
+        except Exception as error:  # anything: a module's own error is told apart by its text
+            if OF_ANOTHER_TRACE in str(error):
+                raise ValueError(_of_a_module(name, error)) from error
+            raise
     except jax.errors.UnexpectedTracerError as error:
         raise ValueError(f"{leaked}: {error}") from error
     if any(isinstance(const, Tracer) for const in traced.consts):
         raise ValueError(leaked)
     return out
+
+
+def _of_a_module(name: str, error: Exception) -> str:
+    return (
+        f"gradcheck: {name} uses or changes the state of a module that it closes over, which no "
+        f"transformation of JAX allows ({line(error)}): make the module an argument, "
+        "gradcheck(lambda module, x: module(x), (module, x)), which gets a copy of it at each "
+        "call, or split it, graphdef, state = nnx.split(module), and make the state an argument"
+    )
 
 
 def signature(out: Any) -> list[tuple[str, tuple[int, ...]]]:
@@ -155,10 +179,46 @@ def make_subject(
     surrogate: Any,
     options: dict[str, Any],
 ) -> Subject:
-    """The subject of a run, in double precision if the function works in it."""
-    notes: list[str] = []
+    """The subject of a run, in double precision if the function works in it.
+
+    An array that the function gives to `nondiff_argnums` of a rule may not be traced: it is held
+    as it is given.
+    """
     arguments = Arguments(args)
-    rules = applied_rules(fun, args, notes)
+    try:
+        return _subject(fun, arguments, reference, surrogate, options)
+    except RuleError as error:
+        if NOT_TRACED not in str(error):
+            raise
+        for static in _held(arguments):
+            try:
+                held = Arguments(args, static)
+                return _subject(fun, held, reference, surrogate, options)
+            except RuleError:  # others have to be held
+                continue
+        raise
+
+
+def _held(arguments: Arguments) -> Iterator[frozenset[int]]:
+    """Positions of arrays that may have to be held: the integers, and one argument beside them."""
+    integers = frozenset(arguments.integer_positions)
+    if integers:
+        yield integers
+    for argument in dict.fromkeys(leaf.argument for leaf in arguments.leaves):
+        floats = {leaf.position for leaf in arguments.leaves if leaf.argument == argument}
+        if len(floats) < len(arguments.leaves):
+            yield integers | floats
+
+
+def _subject(
+    fun: Callable[..., Any],
+    arguments: Arguments,
+    reference: Any,
+    surrogate: Any,
+    options: dict[str, Any],
+) -> Subject:
+    notes: list[str] = list(_static(arguments))
+    rules = applied_rules(lambda: fun(*arguments.as_given()), (), notes)
     name = _reference_name(fun, rules, reference, surrogate)
     if reference is None and surrogate is None:
         reference = default_reference(fun, rules, notes)
@@ -177,13 +237,27 @@ def make_subject(
         np.random.default_rng(options["seed"]),
         linear=options["linear"],
         loops=bool(jaxprs.LOOPS & rule.value.primitives),
-        composed=sum(rule.count for rule in rules or ()) > 1,
+        composed=sum(rule.count for rule in rules or () if "custom_" not in rule.where) > 1,
         has_surrogate=surrogate is not None,
         domain=options["domain"],
         name=function_name(fun),
         reference_name=name,
         notes=tuple(notes),
     )
+
+
+def _static(arguments: Arguments) -> Iterator[str]:
+    """What is to be said of arguments that are no variables."""
+    for position in sorted(arguments.static):
+        path, value = arguments.paths[position], arguments.values[position]
+        if isinstance(value, (float, complex)):
+            yield f"{path} is a Python number, which is static: no gradient of it is checked"
+        else:
+            yield (
+                f"{path} goes to nondiff_argnums of a rule, where JAX takes no traced array: it is "
+                "held as it is given; to use the function under jit or vmap, close over it "
+                "(lambda x: fun(x, mask)), or make it an argument that the rule gives None for"
+            )
 
 
 def _engines(
