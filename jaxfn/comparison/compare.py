@@ -20,6 +20,7 @@ from jaxfn.comparison.result import Comparison
 from jaxfn.comparison.verdict.judge import judge
 from jaxfn.comparison.verdict.units import format_bytes
 from jaxfn.verification import GradcheckReport, gradcheck
+from jaxfn.verification.subject.names import parameter_names, with_names
 
 
 def compare(
@@ -164,7 +165,8 @@ def _of_chosen(
         return fun(*own)
 
     del of_chosen.__wrapped__  # its signature is not that of `fun`
-    return of_chosen
+    names = parameter_names(fun, len(args))
+    return with_names(of_chosen, [names[i] for i in positions])
 
 
 def _refusal(proof: GradcheckReport, reference: Callable[..., Any], problem: Problem) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxfn.verification.gradcheck import gradcheck
 from jaxfn.verification.report import GradcheckReport
 from jaxfn.verification.subject.coordinates import Arguments, canonical, is_inexact
+from jaxfn.verification.subject.names import parameter_names, with_names
 from jaxfn.verification.subject.setup import (
     applied_rules,
     check_outputs,
@@ -93,4 +94,4 @@ def _pullback_of(fun: Callable[..., Any], args: tuple[Any, ...]) -> Callable[...
         _, pull = jax.vjp(call, [values[leaf.position] for leaf in arguments.leaves])
         return pull(cotangents)[0]
 
-    return pullback
+    return with_names(pullback, (*parameter_names(fun, len(args)), "cotangents"))

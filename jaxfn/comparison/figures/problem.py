@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxfn.verification.subject.names import parameter_names
 
 Arrays = Sequence[jax.Array]
 # (differentiable arrays, other arrays) -> (differentiable results, other results)
@@ -92,7 +93,7 @@ def make_problem(
     Raises:
       TypeError: if nothing goes in, or comes out, that can be differentiated.
     """
-    names = _parameter_names(fun, len(args))
+    names = parameter_names(fun, len(args))
     found, structure = jax.tree_util.tree_flatten_with_path(args)
     leaves = tuple(_leaf(path, value, names, argnums) for path, value in found)
     primals, others = (
@@ -140,17 +141,6 @@ def _flatten(fun: Callable[..., Any], leaves: Sequence[Leaf], structure: Any) ->
         return [a for a, f in pairs if f], [a for a, f in pairs if not f]
 
     return flat
-
-
-def _parameter_names(fun: Callable[..., Any], count: int) -> list[str]:
-    """The parameters' names, where `fun` has a signature to ask."""
-    numbered = [f"args[{i}]" for i in range(count)]
-    try:
-        parameters = [*inspect.signature(fun).parameters.values()]
-    except (TypeError, ValueError):  # built in, or its signature is not described
-        return numbered
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return [*named[:count], *numbered[len(named) :]]
 
 
 def _draw_cotangents(outputs: Any, seed: int) -> tuple[jax.Array, ...]:

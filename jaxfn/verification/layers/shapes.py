@@ -96,7 +96,7 @@ def _at(given: Arguments, sizes: Resizing, rng: np.random.Generator) -> Argument
     values = list(given.values)
     for i, shape in zip(_arrays(given), sizes.shapes, strict=True):
         values[i] = _resize(given, values[i], shape, rng)
-    return Arguments(jax.tree.unflatten(given.tree, values), given.static)
+    return Arguments(jax.tree.unflatten(given.tree, values), given.names, given.static)
 
 
 def _acceptance(subject: Subject) -> Callable[[Resizing], bool]:

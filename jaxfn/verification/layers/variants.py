@@ -241,4 +241,4 @@ def group_name(subject: Subject, group: tuple[int, ...]) -> str:
     leaves = [subject.arguments.leaves[k] for k in group]
     if len(group) == 1:
         return leaves[0].path
-    return f"args[{leaves[0].argument}]"
+    return subject.arguments.names[leaves[0].argument]

@@ -71,16 +71,13 @@ def is_integer(value: Any) -> bool:
 
 
 def leaves_of(
-    paths_and_values: Sequence[tuple[Any, Any]],
-    prefix: str = "args",
-    static: frozenset[int] = frozenset(),
+    pairs: Sequence[tuple[Any, Any]], names: Sequence[str], static: frozenset[int] = frozenset()
 ) -> tuple[Leaf, ...]:
-    """The differentiable leaves, laid out one after the other; none at the positions `static`."""
+    """The differentiable leaves under their names, one after the other; none that is `static`."""
     found, start = [], 0
-    for position, (path, value) in enumerate(paths_and_values):
+    for position, ((path, value), name) in enumerate(zip(pairs, names, strict=True)):
         if is_inexact(value) and position not in static:
             argument = getattr(path[0], "idx", 0) if path else 0
-            name = prefix + jax.tree_util.keystr(path)
             dtype = jnp.result_type(value)
             leaf = Leaf(name, argument, tuple(np.shape(value)), dtype, start, position)
             found.append(leaf)
@@ -96,21 +93,28 @@ def wide_dtype(dtype: Any) -> Any:
 class Arguments:
     """The arguments of a call: differentiable leaves as a vector, the others beside it.
 
-    Beside a floating array Python's numbers are static, as for `Function`; alone they are
-    differentiated. Static as well are the leaves at the positions `static`.
+    `names` are those of the function's parameters. Beside a floating array Python's numbers are
+    static, as for `Function`; alone they are differentiated. Static as well are the leaves at the
+    positions `static`.
     """
 
-    def __init__(self, args: tuple[Any, ...], static: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        args: tuple[Any, ...],
+        names: Sequence[str] | None = None,
+        static: frozenset[int] = frozenset(),
+    ) -> None:
+        self.names = names or [f"args[{i}]" for i in range(len(args))]
         pairs, self.tree = jax.tree_util.tree_flatten_with_path(args)
         self.values = [value for _, value in pairs]
+        self.paths = [self.names[p[0].idx] + jax.tree_util.keystr(p[1:]) for p, _ in pairs]
         self.static = static
         if any(map(is_inexact_array, self.values)):
             self.static |= {i for i, v in enumerate(self.values) if isinstance(v, (float, complex))}
-        self.leaves = leaves_of(pairs, static=self.static)
+        self.leaves = leaves_of(pairs, self.paths, self.static)
         self.integer_positions = [
             i for i, v in enumerate(self.values) if is_integer(v) and i not in static
         ]
-        self.paths = ["args" + jax.tree_util.keystr(path) for path, _ in pairs]
         self.size = sum(leaf.size for leaf in self.leaves)
         self.given = self.flatten(self.values)
         self.integers = tuple(np.asarray(self.values[i]) for i in self.integer_positions)
@@ -173,7 +177,8 @@ class Arguments:
 
 def output_leaves(out: Any) -> tuple[Leaf, ...]:
     """The differentiable leaves of an output."""
-    return leaves_of(jax.tree_util.tree_flatten_with_path(out)[0], "out")
+    pairs = jax.tree_util.tree_flatten_with_path(out)[0]
+    return leaves_of(pairs, ["out" + jax.tree_util.keystr(path) for path, _ in pairs])
 
 
 def flatten_output(arrays: Sequence[Array], dtype: Any, xp: Any = jnp) -> Array:

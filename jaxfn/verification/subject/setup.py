@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxfn.autodiff import CustomRule, autodiff, custom_rules
 from jaxfn.verification.subject import jaxprs
 from jaxfn.verification.subject.coordinates import Arguments, is_inexact
+from jaxfn.verification.subject.names import parameter_names
 from jaxfn.verification.subject.programs import UNTRACEABLE, Engine
 from jaxfn.verification.subject.subject import Subject
 
@@ -184,7 +185,8 @@ def make_subject(
     An array that the function gives to `nondiff_argnums` of a rule may not be traced: it is held
     as it is given.
     """
-    arguments = Arguments(args)
+    names = parameter_names(fun, len(args))
+    arguments = Arguments(args, names)
     try:
         return _subject(fun, arguments, reference, surrogate, options)
     except RuleError as error:
@@ -192,7 +194,7 @@ def make_subject(
             raise
         for static in _held(arguments):
             try:
-                held = Arguments(args, static)
+                held = Arguments(args, names, static)
                 return _subject(fun, held, reference, surrogate, options)
             except RuleError:  # others have to be held
                 continue

@@ -53,7 +53,7 @@ def test_worst_element_is_named():
     report = gradcheck(rule, ({"w": X},), layers=("autodiff",), raise_exception=False)
     worst = report.check("autodiff").worst
     assert worst is not None
-    assert (worst.path, worst.index, worst.rule) == ("args[0]['w']", (1,), 0)
+    assert (worst.path, worst.index, worst.rule) == ("p['w']", (1,), 0)
     assert report.cause == "elements"
 
 
@@ -94,7 +94,7 @@ def test_report_serialises_and_prints(wrong_report):
     assert data["checks"][0]["name"] == "types"
     text = str(report)
     assert "FAIL" in text
-    assert "worst: args[0]" in text
+    assert "worst: x" in text
     assert isinstance(report, GradcheckReport)
 
 

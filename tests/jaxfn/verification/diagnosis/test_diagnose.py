@@ -85,13 +85,13 @@ CASES = {
         ruled(lambda x, y: jnp.sin(x - y), lambda x, y, g: (g * jnp.cos(x - y),) * 2),
         (X, X + 1),
         "sign",
-        "wrong sign: -1 times the expected gradient of args[1]",
+        "wrong sign: -1 times the expected gradient of y",
     ),
     "exchanged": (
         ruled(lambda x, y: x * y, lambda x, y, g: (g * x, g * y)),
         (X, X + 1),
         "exchanged",
-        "the gradients of args[0] and args[1] are exchanged",
+        "the gradients of x and y are exchanged",
     ),
     "exchanged outputs": (
         ruled(two, lambda x, g: (g[1] * jnp.cos(x) + g[0] * jnp.exp(x),)),
@@ -127,7 +127,7 @@ CASES = {
         ruled(lambda x, t: jnp.sin(x / t), lambda x, t, g: _without(x, t, g)),
         (X, np.float32(1.5)),
         "scale",
-        "args[1] times the expected value",
+        "t times the expected value",
     ),
     "factor in common": (
         ruled(
@@ -190,7 +190,7 @@ CASES = {
         ),
         (normal(4), np.array([True, False, True, True])),
         "extra-term",
-        "should be zero and are not, where args[1] == False",
+        "should be zero and are not, where mask == False",
     ),
     "elements that labels name": (
         ruled(
@@ -199,7 +199,7 @@ CASES = {
         ),
         (normal(4, 5), np.array([1, 0, 3, 4])),
         "elements",
-        "at the element along axis 1 that args[1] names for each row",
+        "at the element along axis 1 that i names for each row",
     ),
     "shifted out of its end": (
         ruled(lambda x: jnp.pad(x, (2, 1)), lambda x, g: (g[1:6],)),
@@ -211,7 +211,7 @@ CASES = {
         ruled(jax.nn.log_sigmoid, lambda x, g: (g * jax.nn.sigmoid(x),)),
         (X,),
         "elements",
-        "the one expected at -args[0]",
+        "the one expected at -x",
     ),
     "residuals in another order": (
         ruled(
@@ -220,13 +220,13 @@ CASES = {
         ),
         (X, normal(5, 1)[:, 0]),
         "elements",
-        "the one expected with args[0] and args[1] exchanged",
+        "the one expected with x and y exchanged",
     ),
     "the output for a residual": (
         ruled(jnp.arctan, lambda x, g: (g / (1 + jnp.arctan(x) ** 2),)),
         (X,),
         "elements",
-        "the one expected with the output in place of args[0]",
+        "the one expected with the output in place of x",
     ),
     "without its output": (
         ruled(lambda x: jnp.exp(-x * x), lambda x, g: (-2 * x * g,)),
@@ -238,7 +238,7 @@ CASES = {
         ruled(jnp.exp, lambda x, g: (g * jnp.exp(jnp.minimum(x, 10)),)),
         (X,),
         "region",
-        "wrong where args[0] >= 1",
+        "wrong where x >= 1",
     ),
     "infinite at zero and wrong elsewhere": (
         ruled(
@@ -247,13 +247,13 @@ CASES = {
         ),
         (jnp.abs(X) + 0.5, jnp.abs(normal(5, 1)[:, 0]) + 0.5),
         "dropped-term",
-        "of args[1] is missing or wrong",
+        "of n is missing or wrong",
     ),
     "taken for another's": (
         ruled(lambda x, y: x * y, lambda x, y, g: (g * y, g * y)),
         (X, X + 1),
         "exchanged",
-        "the gradient of args[1] is the one expected of args[0]",
+        "the gradient of y is the one expected of x",
     ),
     "times i": (
         ruled(lambda z: z**2, lambda z, g: (2j * z * g,)),
@@ -271,7 +271,7 @@ CASES = {
         ruled(lambda x: jnp.sum(x, 1), lambda x, g: ((x * 0 + 1) * g.at[0].multiply(2)[:, None],)),
         (SQUARE,),
         "scale",
-        "2 times the expected value in the gradient of args[0], for each element of the output",
+        "2 times the expected value in the gradient of x, for each element of the output",
     ),
     "counts": (
         ruled(
@@ -295,19 +295,19 @@ CASES = {
         ),
         (X,),
         "elements",
-        "1 entries of the Jacobian of args[0] are zero and should not be, 1 are not zero",
+        "1 entries of the Jacobian of x are zero and should not be, 1 are not zero",
     ),
     "zero for large arguments": (
         ruled(jnp.arcsinh, lambda x, g: (jnp.where(abs(x) < 30, g / jnp.sqrt(1 + x**2), 0.0),)),
         (X,),
         "zero-region",
-        "is zero where |args[0]| >= 3",
+        "is zero where |x| >= 3",
     ),
     "zero outside of an interval": (
         ruled(jnp.arctan, lambda x, g: (jnp.where((x > -3) & (x < 0.5), g / (1 + x**2), 0.0),)),
         (X,),
         "zero-region",
-        "is zero where args[0] <= -3 or args[0] >= 0.5",
+        "is zero where x <= -3 or x >= 0.5",
     ),
     "a residual in eight bits": (
         ruled(jnp.tanh, lambda x, g: (g * (1 - (jnp.round(127 * jnp.tanh(x)) / 127) ** 2),)),
@@ -340,7 +340,7 @@ CASES = {
         ),
         (normal(3, 5),),
         "dropped-term",
-        "is a multiple of args[0], another one for each row along axis 1",
+        "is a multiple of x, another one for each row along axis 1",
     ),
     "a sum over too much": (
         ruled(_standard, lambda x, g: (jax.vjp(_standard_all, x)[1](g)[0],)),
@@ -364,7 +364,7 @@ CASES = {
         ),
         (X, X[::-1] + 1),
         "dropped-term",
-        "does not change with args[1], as it should",
+        "does not change with y, as it should",
     ),
     "conjugate and mean": (
         ruled(lambda z: jnp.fft.fft(z), lambda z, g: (jnp.fft.ifft(g),)),
@@ -379,7 +379,7 @@ CASES = {
         ),
         (X, np.array([0, -np.inf, 0, 0, -np.inf], np.float32)),
         "nan",
-        "is nan where args[1] is -inf",
+        "is nan where y is -inf",
     ),
     "for a large norm": (
         ruled(
@@ -388,7 +388,7 @@ CASES = {
         ),
         (X,),
         "region",
-        "where ‖args[0]‖ >= ",
+        "where ‖x‖ >= ",
     ),
 }
 

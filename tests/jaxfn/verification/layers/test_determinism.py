@@ -48,7 +48,7 @@ def test_what_a_trace_freezes_changes_without_jit():
     assert report.cause == "nondeterministic"
     assert "two calls with the same arguments differ (without jit)" in report.diagnosis
     assert check.worst is not None
-    assert (check.worst.path, check.worst.probe) == ("args[0]", "a second call")
+    assert (check.worst.path, check.worst.probe) == ("x", "a second call")
 
 
 def test_residuals_kept_outside_are_those_of_the_last_call():

@@ -83,7 +83,7 @@ def test_wrong_under_shard_map_only():
     report = gradcheck(ruled(jnp.matmul, averaged), (X, W), raise_exception=False)
     assert [check.name for check in report.checks if check.verdict == "fail"] == ["transformations"]
     assert report.cause == "shard_map"
-    where = "with args[0] sharded, args[1] sharded"
+    where = "with a sharded, b sharded"
     assert report.diagnosis == f"right on one device, wrong under shard_map ({where})"
     worst = report.check("transformations").worst
     assert worst is not None
@@ -95,7 +95,7 @@ def test_right_but_refused_is_a_note():
     assert report.verdict == "pass"
     (note,) = (note for note in report.notes if "shard_map" in note)
     assert "refuses the rule" in note
-    assert "with args[0] sharded, args[1] sharded: ValueError" in note
+    assert "with a sharded, b sharded: ValueError" in note
 
 
 def test_raising_there_alone_fails():
