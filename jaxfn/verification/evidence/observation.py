@@ -14,6 +14,7 @@ SOME = 3  # cotangents of more
 MANY = 20_000  # outputs: one cotangent of so many has draws enough
 # how small the cotangents of a rule that is not linear are made, until it follows its derivative
 SCALES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
+ALIKE = 1e-3  # of the gradient: what two scales, or rule and reference, may differ by
 DIGITS = 6  # of the errors at these scales: of those that are alike, the largest scale is taken
 
 
@@ -31,6 +32,8 @@ class Observation:
         values: what the function returns, `[probes, outputs]`; `reference_values` likewise, by
             items.
         usable: the items whose function value is finite.
+        comparable: whether the rule is linear in the cotangent, or agrees with the reference, at any
+            scale; otherwise its gradients are no derivative that could be compared.
         notes: what is to be said of the points.
     """
 
@@ -44,6 +47,7 @@ class Observation:
     values: np.ndarray
     reference_values: np.ndarray | None
     usable: np.ndarray
+    comparable: bool
     notes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -71,7 +75,9 @@ def observe(subject: Subject, probes: Sequence[Probe], own_values: bool = True) 
     """
     cotangents = [_cotangents_for(subject, probe) for probe in probes]
     which = np.repeat(np.arange(len(cotangents)), [len(c) for c in cotangents])
-    scale = 1.0 if subject.linear else _linear_range(subject, probes[0], cotangents[0])
+    scale, comparable = 1.0, True
+    if not subject.linear:
+        scale, comparable = _linear_range(subject, probes[0], cotangents[0])
     gammas = np.concatenate(cotangents).astype(np.float32).astype(np.float64) * scale
     x, integers = columns_of(probes)
     rows = (x[which], tuple(part[which] for part in integers), gammas)
@@ -89,7 +95,7 @@ def observe(subject: Subject, probes: Sequence[Probe], own_values: bool = True) 
     if reference_values is not None and not subject.has_surrogate:
         usable &= np.isfinite(reference_values).all(axis=1)
     notes = []
-    if scale != 1:
+    if scale != 1 and comparable:
         notes.append(f"not linear in the cotangent: compared at cotangents of size {scale:g}")
     if (edge & accepted).any():
         notes.append("points on the edge of the domain are left out")
@@ -104,6 +110,7 @@ def observe(subject: Subject, probes: Sequence[Probe], own_values: bool = True) 
         values=values,
         reference_values=reference_values,
         usable=usable,
+        comparable=comparable,
         notes=tuple(notes),
     )
 
@@ -129,7 +136,7 @@ def _cotangents_at_the_given(subject: Subject, m: int, rng: np.random.Generator)
         return np.concatenate([rng.standard_normal((1, m)), np.ones((1, m))])
     basis = np.zeros((SOME, m))
     basis[np.arange(SOME), rng.choice(m, SOME, replace=False)] = 1
-    return np.concatenate([rng.standard_normal((SOME, m)), np.ones((1, m)), basis])
+    return np.concatenate([basis, rng.standard_normal((SOME, m)), np.ones((1, m))])
 
 
 def _on_the_edge(subject: Subject, probes: Sequence[Probe], accepted: np.ndarray) -> np.ndarray:
@@ -146,21 +153,30 @@ def _on_the_edge(subject: Subject, probes: Sequence[Probe], accepted: np.ndarray
     return edge
 
 
-def _linear_range(subject: Subject, probe: Probe, cotangents: np.ndarray) -> float:
+def _linear_range(subject: Subject, probe: Probe, cotangents: np.ndarray) -> tuple[float, bool]:
     """How small the cotangents of a rule that is not linear must be for it to be compared.
 
-    A rule that clips its cotangent follows its derivative below the threshold.
+    A rule that clips its cotangent follows its derivative below the threshold. Beside the scale,
+    whether there it agrees with its reference, or at least is linear: the sign of a cotangent is
+    neither at any scale.
     """
     if subject.reference is None:
-        return 1.0
+        return 1.0, True
     count = len(cotangents)
     x = np.repeat(probe.x[None], count, axis=0)
     integers = tuple(np.repeat(part[None], count, axis=0) for part in probe.integers)
-    errors = []
+    errors, multiples, size = [], [], 0.0
     for scale in SCALES:
         rows = (x, integers, scale * cotangents)
         rule, reference = (
-            run_rows(engine.pull, *rows)[1] for engine in (subject.rule, subject.reference)
+            run_rows(engine.pull, *rows)[1] / scale for engine in (subject.rule, subject.reference)
         )
-        errors.append(float(np.nan_to_num(np.abs(rule - reference), nan=np.inf).max()) / scale)
-    return SCALES[int(np.argmin(np.round(errors, DIGITS)))]
+        errors.append(float(np.nan_to_num(np.abs(rule - reference), nan=np.inf).max(initial=0.0)))
+        multiples.append(rule)
+        size = float(np.nan_to_num(np.abs(reference)).max(initial=0.0))
+    best = int(np.argmin(np.round(errors, DIGITS)))
+    if errors[best] <= ALIKE * size:
+        return SCALES[best], True
+    one, other = multiples[-2:]
+    linear = np.allclose(one, other, rtol=ALIKE, atol=ALIKE * np.abs(other).max(initial=0.0))
+    return (SCALES[-1] if linear else SCALES[best]), bool(linear)

@@ -20,6 +20,10 @@ AUTODIFF = (
     "every element of the gradient agrees with autodiff of the reference at every probe",
     "points that were not visited",
 )
+NO_DERIVATIVE = (
+    "declared not linear in the cotangent, the rule is linear at no scale of the cotangent, and "
+    "agrees with the derivative at none: only its consistency under transformations was shown"
+)
 
 
 def check_autodiff(observed: Observed) -> Check:
@@ -36,6 +40,8 @@ def check_agreement(subject: Subject, found: Comparison) -> Check:
     if found.reference is None:
         detail = "skipped because the reference has no autodiff"
         return Check("autodiff", SKIPPED, *AUTODIFF, detail=detail)
+    if not found.comparable:
+        return Check("autodiff", INCONCLUSIVE, *AUTODIFF, detail=NO_DERIVATIVE)
     judged = judge(subject, found)
     power = power_of(found)
     wrong = [j for j in judged if j.outcome == WRONG]

@@ -49,6 +49,9 @@ def check_differences(observed: Observed) -> Check:
     decided = observed.verdict("autodiff") == PASS
     if subject.has_surrogate:
         return Check("differences", SKIPPED, *SHOWS, detail="the gradient is that of a surrogate")
+    if not found.comparable:
+        detail = "skipped because the rule follows no derivative at any scale of the cotangent"
+        return Check("differences", SKIPPED, *SHOWS, detail=detail)
     directions = _directions(subject, found)
     outcomes, errors, failures = [], [], []
     along_one: list[tuple[int, Values]] = []

@@ -55,6 +55,8 @@ def resized_subjects(subject: Subject, given: Comparison) -> Iterator[Resized]:
     """
     if subject.reference is None or subject.arguments.size > LARGEST or subject.loops:
         return
+    if not given.comparable:
+        return
     arguments = subject.arguments
     if any(structure_of(arguments.array(leaf, arguments.given)) for leaf in arguments.leaves):
         return

@@ -62,6 +62,7 @@ def comparison(*probes, tolerance=1.0, ends=None):
         values=ones,
         reference_values=None,
         usable=every[:, 0],
+        comparable=True,
         notes=(),
         tolerance=tolerance * ones,
         bad=every,
