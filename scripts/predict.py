@@ -1,4 +1,4 @@
-"""Says what a trained LeNet sees in an image.
+"""Says what a trained LeNet sees in images.
 
 For example, after a training of seconds:
 
@@ -8,12 +8,14 @@ For example, after a training of seconds:
 or of a file that `python -m scripts.export --run runs/three` left, without the net's source:
 
     python -m scripts.predict --model runs/three/model.jaxfn image.png
+
+Several images have a line each. Dark ink on light ground, light on dark or on nothing (transparent)
+are told apart by the border.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -25,9 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.command.device import Platform, select_platform
-from scripts.command.program import check, run_program
+from scripts.command.program import UserError, check, run_program
 from scripts.training import model_file
-from scripts.training.images import Preprocessing, read_ink, resize
+from scripts.training.images import Ground, Preprocessing, read_ink, resize
 
 SHOWN = 3  # classes
 
@@ -36,14 +38,16 @@ SHOWN = 3  # classes
 class Config:
     """Flags of `predict`."""
 
-    image: Annotated[Path, tyro.conf.Positional]
-    """Image of one digit, or whatever the net was trained on: light ink on a dark ground."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Images of one digit each, or whatever the net was trained on."""
     run: Path | None = None
     """Folder of a run of train_lenet."""
     model: Path | None = None
     """A file that scripts.export wrote, instead of a run."""
+    ground: Ground = "auto"
+    """By default light or dark as most of the image's border is."""
     invert: bool = False
-    """The ink is dark, the ground light."""
+    """The ink is dark, the ground light: the same as --ground light."""
     platform: Platform | None = None
     """By default the fastest that JAX finds."""
 
@@ -69,26 +73,46 @@ class Net(NamedTuple):
     classes: tuple[str, ...]
 
 
-def main(config: Config) -> Prediction:
-    """Prepares the image as the training images were, and prints the most probable classes.
+def main(config: Config) -> list[Prediction]:
+    """Prepares the images as the training images were, and prints the most probable classes.
+
+    A wrong image among several is named when the others have been printed.
 
     Raises:
-      UserError: if the image, the run, the file of the model or a flag is wrong.
+      UserError: if an image, the run, the file of the model or a flag is wrong.
     """
     check(
         (config.run is None) != (config.model is None),
         "expected either --run, a folder, or --model, a file",
     )
+    check(bool(config.images), "expected at least one image")
+    check(
+        not (config.invert and config.ground == "dark"),
+        "--invert: expected no --ground dark beside it",
+    )
     select_platform(config.platform)
     net = _from_run(config) if config.model is None else _from_file(config.model)
-    ink = read_ink(config.image, invert=config.invert)
-    _warn_if_ground_is_light(ink, config)
+    predictions, wrong = [], []
+    for image in config.images:
+        try:
+            ink = read_ink(image, ground="light" if config.invert else config.ground)
+        except UserError as error:
+            wrong.append(str(error))
+            continue
+        predictions.append(_predict(net, ink))
+        if len(config.images) == 1:
+            _show(image, predictions[-1])
+        else:
+            print(_line(image, predictions[-1]))
+    check(not wrong, "; ".join(wrong))
+    return predictions
+
+
+def _predict(net: Net, ink: np.ndarray) -> Prediction:
     x = net.preprocessing(resize(ink[None], net.preprocessing.source_size))
     probabilities = np.asarray(net.probabilities(x)[0])
     order = np.argsort(-probabilities, stable=True)
-    prediction = Prediction(int(order[0]), {net.classes[i]: float(probabilities[i]) for i in order})
-    _show(config.image, prediction)
-    return prediction
+    return Prediction(int(order[0]), {net.classes[i]: float(probabilities[i]) for i in order})
 
 
 def _from_run(config: Config) -> Net:
@@ -110,11 +134,9 @@ def _from_file(path: Path) -> Net:
     return Net(preprocessing, jax.jit(program.call), classes)
 
 
-def _warn_if_ground_is_light(ink: np.ndarray, config: Config) -> None:
-    border = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
-    if np.median(border) > 0.5:
-        flag = "without --invert" if config.invert else "with --invert"
-        print(f"{config.image}: the ground seems to be ink; try {flag}", file=sys.stderr)
+def _line(image: Path, prediction: Prediction) -> str:
+    name, probability = next(iter(prediction.probabilities.items()))
+    return f"{image}: {name}, {probability:.1%}"
 
 
 def _show(image: Path, prediction: Prediction) -> None:

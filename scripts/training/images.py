@@ -13,7 +13,10 @@ from matplotlib import image
 from scripts.command.program import UserError, check
 
 INPUT_SIZE = 32
+MIN_CONTRAST = 0.2  # of white; less than that is an empty picture with noise
 RGB_WEIGHTS = np.array([0.299, 0.587, 0.114])  # luma as in ITU-R BT.601
+
+Ground = Literal["auto", "dark", "light"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,22 +73,54 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(jax.image.resize(images.astype(np.float32), shape, "linear"))
 
 
-def read_ink(path: Path, *, invert: bool = False) -> np.ndarray:
+def read_ink(path: Path, *, ground: Ground = "auto") -> np.ndarray:
     """Amount of ink in each pixel of an image file, `[size, size]`, from 0 (ground) to 1.
 
-    Grey, RGB, RGBA, palettes, 8 and 16 bits. Ink is what is light, or dark with `invert`. What is
-    transparent is ground. An image that is not square is centred on a square of ground.
+    Grey, RGB, RGBA, palettes, 8 and 16 bits. What is transparent is ground. The ground is light
+    where most of the border is nearer to the lightest pixel than to the darkest, unless `ground`
+    says which it is; the lightest and the darkest pixel become ink and ground. An image that is not
+    square is centred on a square of ground.
 
     Raises:
-      UserError: if the file cannot be read as an image.
+      UserError: if the file cannot be read as an image, or all of the image is alike.
     """
-    pixels = _read_pixels(path)
+    grey = _opaque(*_grey_and_opacity(_read_pixels(path)))
+    low, high = grey.min(), grey.max()
+    check(
+        high - low >= MIN_CONTRAST,
+        f"{path}: expected ink on a ground, got an empty picture: "
+        f"its pixels lie between {low:.2f} and {high:.2f} of white",
+    )
+    light = ground == "light" or (ground == "auto" and np.median(_border(grey)) > (low + high) / 2)
+    return _square((high - grey if light else grey - low) / (high - low))
+
+
+def _grey_and_opacity(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     channels = pixels[..., None] if pixels.ndim == 2 else pixels
     colour, opacity = channels, np.ones(channels.shape[:2])
     if channels.shape[2] in (2, 4):
         colour, opacity = channels[..., :-1], channels[..., -1]
-    grey = colour @ RGB_WEIGHTS if colour.shape[2] == 3 else colour[..., 0]
-    return _square((1 - grey if invert else grey) * opacity)
+    return colour @ RGB_WEIGHTS if colour.shape[2] == 3 else colour[..., 0], opacity
+
+
+def _opaque(grey: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """`grey` laid on a ground where it is not opaque.
+
+    A transparent margin around an opaque picture is cut off. Otherwise
+    the ground is that of black and white on which more is seen: black ink goes on white.
+    """
+    rows, columns = (np.flatnonzero((opacity > 0).any(axis)) for axis in (1, 0))
+    if len(rows):
+        inside = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        if opacity[inside].min() == 1 and np.ptp(grey[inside]) >= MIN_CONTRAST:
+            return grey[inside]
+    on_black = grey * opacity
+    on_white = on_black + 1 - opacity
+    return on_white if on_white.std() > on_black.std() else on_black
+
+
+def _border(grey: np.ndarray) -> np.ndarray:
+    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
 
 
 def _read_pixels(path: Path) -> np.ndarray:

@@ -72,7 +72,7 @@ class Config:
     skip_nonfinite: bool = False
     """Leave out a step whose loss or gradient is not finite, and count it, instead of stopping."""
     checkpoint_every: int | None = None
-    """Save after every so-manieth step; by default after each epoch."""
+    """Save after at intervals of this many steps; by default after each epoch."""
     keep: int = 3
     """How many checkpoints are kept, the latest ones; besides them the best one."""
     profile: bool = False

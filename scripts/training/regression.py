@@ -35,7 +35,7 @@ class Config:
     steps: int = 500
     """Number of steps."""
     log_every: int = 100
-    """Print the loss of every so-manieth step, and of the first and the last."""
+    """Print the loss at intervals of this many steps, and of the first and the last step."""
     seed: int = 0
     """Of the data and the weights."""
     rules: Rules = "custom"

@@ -25,8 +25,8 @@ for name in ("models", "jaxfn", "flax", "optax", "orbax"):
     sys.modules[name] = None
 from pathlib import Path
 from scripts.predict import Config, main
-prediction = main(Config(Path(sys.argv[1]), model=Path(sys.argv[2])))
-print(json.dumps(prediction.probabilities))
+predictions = main(Config((Path(sys.argv[1]),) * 2, model=Path(sys.argv[2])))
+print(json.dumps(predictions[1].probabilities))
 """
 
 
@@ -60,7 +60,7 @@ def test_without_the_source(run, file, digit):
     command = [sys.executable, "-c", WITHOUT_SOURCE, digit, file]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = json.loads(output.splitlines()[-1])
-    expected = predict.main(predict.Config(digit, run=run.directory)).probabilities
+    expected = predict.main(predict.Config((digit,), run=run.directory))[0].probabilities
     assert [*found] == [*expected]
     np.testing.assert_allclose([*found.values()], [*expected.values()], rtol=1e-5, atol=1e-7)
 

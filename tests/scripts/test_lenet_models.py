@@ -57,10 +57,10 @@ def test_a_run_knows_its_model(tiny, tmp_path, command_line, capsys):
     net = nnx.merge(graphdef, state.params)
     assert (type(net), net.fc1.weight.bits, epochs) == (models.QuantizedLeNet, 2, 1)
     image.imsave(tmp_path / "image.png", np.eye(8), cmap="gray")
-    config = predict.Config(tmp_path / "image.png", run=result.directory)
-    prediction = predict.main(config)
+    config = predict.Config((tmp_path / "image.png",), run=result.directory)
+    (prediction,) = predict.main(config)
     file = export.main(export.Config(result.directory))
-    again = predict.main(dataclasses.replace(config, run=None, model=file))
+    (again,) = predict.main(dataclasses.replace(config, run=None, model=file))
     assert again.label == prediction.label
     values = [again.probabilities[name] for name in prediction.probabilities]
     np.testing.assert_allclose(values, list(prediction.probabilities.values()), rtol=1e-3)

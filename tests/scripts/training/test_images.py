@@ -15,6 +15,8 @@ from scripts.training.images import (
 )
 
 GREY = np.random.default_rng(0).integers(0, 256, (6, 6), dtype=np.uint8)
+GREY[[0, -1]] = GREY[:, [0, -1]] = 0
+GREY[2, 2] = 255
 
 
 def save(path, pixels, mode=None):
@@ -34,37 +36,52 @@ def test_16_bits(tmp_path):
 
 
 def test_jpeg(tmp_path):
-    ink = read_ink(save(tmp_path / "image.jpg", np.full((8, 8), 51, np.uint8)))
-    np.testing.assert_allclose(ink, 0.2, atol=0.01)
+    pixels = np.zeros((24, 24), np.uint8)
+    pixels[8:16, 8:16] = 255
+    ink = read_ink(save(tmp_path / "image.jpg", pixels))
+    np.testing.assert_allclose(ink, pixels / 255, atol=0.01)
 
 
 def test_colours_have_their_luma(tmp_path):
-    green = np.zeros((2, 2, 3), np.uint8)
-    green[..., 1] = 255
-    np.testing.assert_allclose(read_ink(save(tmp_path / "image.png", green)), 0.587, atol=1e-6)
+    pixels = np.zeros((5, 5, 3), np.uint8)
+    pixels[1, 1], pixels[2, 2, 1] = 255, 255
+    ink = read_ink(save(tmp_path / "image.png", pixels))
+    np.testing.assert_allclose(ink[[1, 2], [1, 2]], [1, 0.587], atol=1e-6)
 
 
-@pytest.mark.parametrize("invert", [False, True])
-def test_transparent_is_ground(tmp_path, invert):
-    rgba = np.zeros((2, 2, 4), np.uint8)
-    rgba[..., :3] = 255 * (not invert)
-    rgba[0, :, 3] = 255
-    ink = read_ink(save(tmp_path / "image.png", rgba), invert=invert)
-    np.testing.assert_allclose(ink, [[1, 1], [0, 0]], atol=1e-6)
+@pytest.mark.parametrize("ink_grey", [0, 90, 255])
+def test_transparent_is_ground(tmp_path, ink_grey):
+    rgba = np.full((4, 4, 4), ink_grey, np.uint8)
+    rgba[..., 3] = 0
+    rgba[1:3, 1:3, 3] = 255
+    expected = np.pad(np.ones((2, 2)), 1)
+    np.testing.assert_allclose(read_ink(save(tmp_path / "image.png", rgba)), expected, atol=1e-6)
 
 
-def test_invert(tmp_path):
-    ink = read_ink(save(tmp_path / "image.png", GREY), invert=True)
-    np.testing.assert_allclose(ink, 1 - GREY / 255, atol=1e-6)
+def test_the_ground_is_that_of_the_border(tmp_path):
+    path = save(tmp_path / "image.png", 255 - GREY)
+    np.testing.assert_allclose(read_ink(path), GREY / 255, atol=1e-6)
+    np.testing.assert_allclose(read_ink(path, ground="light"), GREY / 255, atol=1e-6)
+    np.testing.assert_allclose(read_ink(path, ground="dark"), 1 - GREY / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("opacity", [0, 255])
+def test_an_empty_picture(tmp_path, level, opacity):
+    rgba = np.full((8, 8, 4), level, np.uint8)
+    rgba[..., 3] = opacity
+    rgba[2, 2, :3] = level + 10 if level < 255 else level - 10  # noise
+    with pytest.raises(UserError, match=r"image.png: expected ink on a ground, got an empty"):
+        read_ink(save(tmp_path / "image.png", rgba))
 
 
 @pytest.mark.parametrize("shape", [(4, 7), (7, 4)])
 def test_not_square_is_centred(tmp_path, shape):
-    ink = read_ink(save(tmp_path / "image.png", np.full(shape, 255, np.uint8)))
+    pixels = np.pad(np.full([side - 2 for side in shape], 255, np.uint8), 1)
+    ink = read_ink(save(tmp_path / "image.png", pixels))
     assert ink.shape == (7, 7)
-    assert ink.sum() == 28
     middle = ink.sum(0 if shape[1] == 4 else 1)
-    np.testing.assert_array_equal(middle, [0, 7, 7, 7, 7, 0, 0])
+    np.testing.assert_array_equal(middle, [0, 0, 5, 5, 0, 0, 0])
 
 
 def test_not_an_image(tmp_path):
