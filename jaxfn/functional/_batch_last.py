@@ -51,12 +51,26 @@ def pays_on_cpu(*arrays: jax.Array, channels: int, positions: int) -> bool:
         channels <= _MOST_CHANNELS
         and positions <= MOST_POSITIONS
         and not any(a.dtype.name in ("float16", "bfloat16") for a in arrays)
-        # The batch may be known only when the program runs. Other such sizes, and arrays that JAX
-        # is to keep sharded, are left to it.
+        # The batch may be known only when the program runs; other such sizes are left to JAX.
         and all(isinstance(size, int) for a in arrays for size in a.shape[1:])
         and 0 not in arrays[0].shape
-        and all(axis is None for a in arrays for axis in jax.typeof(a).sharding.spec)
+        and not any(is_sharded(a) or may_be_partitioned(a) for a in arrays)
     )
+
+
+def is_sharded(x: jax.Array) -> bool:
+    """Whether a dimension of x is divided among devices by its type, on an explicit mesh."""
+    return any(axis is not None for axis in jax.typeof(x).sharding.spec)
+
+
+def may_be_partitioned(x: jax.Array) -> bool:
+    """Whether the compiler may divide x among devices, on an automatic mesh.
+
+    It divides dimensions that an operation keeps; where the batch becomes a part of another one, as
+    in a matrix of what each position of a kernel sees, every device would gather all images.
+    """
+    meshes = (jax.typeof(x).sharding.mesh, jax.sharding.get_abstract_mesh())
+    return any(mesh.shape[axis] > 1 for mesh in meshes for axis in mesh.auto_axes)
 
 
 def to_batch_last(x: jax.Array) -> jax.Array:

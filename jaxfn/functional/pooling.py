@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from jaxfn.functional._batch_last import (
     MOST_POSITIONS,
     by_platform,
+    is_sharded,
     stored,
     to_batch_first,
     to_batch_last,
@@ -267,7 +268,9 @@ def _tile(y_bar: jax.Array, position: jax.Array, size: Pair, windows: Pair) -> j
     is_there = position[:, :, None, :, None] == places
     tiles = jnp.where(is_there, y_bar[:, :, None, :, None], jnp.zeros((), y_bar.dtype))
     rows, columns = height * windows[0], width * windows[1]
-    x_bar = tiles.reshape(batch, rows, columns, channels)
+    # On an explicit mesh JAX asks how the result is sharded where dimensions merge: as ȳ is.
+    sharding = jax.typeof(y_bar).sharding if is_sharded(y_bar) else None
+    x_bar = lax.reshape(tiles, (batch, rows, columns, channels), out_sharding=sharding)
     rest = [(0, 0, 0), (0, size[0] - rows, 0), (0, size[1] - columns, 0), (0, 0, 0)]
     return lax.pad(x_bar, jnp.zeros((), y_bar.dtype), rest)
 
