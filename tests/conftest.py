@@ -1,7 +1,9 @@
-"""Settings of every test: two host devices, before JAX starts its backends; the same examples of
-hypothesis each time (`--hypothesis-profile=default` draws others)."""
+"""Settings of every test: two host devices, unless the environment says how many, before JAX starts
+its backends; the same examples of hypothesis each time (`--hypothesis-profile=default` draws
+others)."""
 
 import gc
+import os
 
 import jax
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import settings
 
 from tests.quick_compilation import compile_quickly
 
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", int(os.environ.get("JAX_NUM_CPU_DEVICES", "2")))
 compile_quickly(True)  # what modules compute when they are imported is numbers
 
 settings.register_profile("repeatable", derandomize=True)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxfn.functional._checks import Pads, Pair
+from jaxfn.functional._rules import explicit_sharding
 
 # With more channels than a register holds numbers (16 of float32), `jax.lax` fills it as well.
 _MOST_CHANNELS = 16
@@ -54,13 +55,8 @@ def pays_on_cpu(*arrays: jax.Array, channels: int, positions: int) -> bool:
         # The batch may be known only when the program runs; other such sizes are left to JAX.
         and all(isinstance(size, int) for a in arrays for size in a.shape[1:])
         and 0 not in arrays[0].shape
-        and not any(is_sharded(a) or may_be_partitioned(a) for a in arrays)
+        and all(explicit_sharding(a) is None and not may_be_partitioned(a) for a in arrays)
     )
-
-
-def is_sharded(x: jax.Array) -> bool:
-    """Whether a dimension of x is divided among devices by its type, on an explicit mesh."""
-    return any(axis is not None for axis in jax.typeof(x).sharding.spec)
 
 
 def may_be_partitioned(x: jax.Array) -> bool:

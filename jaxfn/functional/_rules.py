@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_derivatives import CustomVJPPrimal
 from jax.typing import DTypeLike
 
@@ -74,9 +75,21 @@ def transpose(term: Callable, input_type: Any, y_bar: jax.Array) -> Any:
     return gradient
 
 
-def expand(bias: jax.Array, like: jax.Array) -> jax.Array:
-    """The bias at every place of `like`, whose last dimension is its own."""
-    return jnp.broadcast_to(bias.astype(like.dtype), like.shape)
+def expand(bias: jax.Array, like: jax.Array, channels: int = -1) -> jax.Array:
+    """The bias at every place of `like`, whose dimension `channels` is its own."""
+    # Sharded as `like` from the start: otherwise the transpose would gather ȳ and then sum it.
+    return lax.broadcast_in_dim(
+        bias.astype(like.dtype),
+        like.shape,
+        (channels % like.ndim,),
+        out_sharding=explicit_sharding(like),
+    )
+
+
+def explicit_sharding(x: jax.Array) -> Any:
+    """The sharding that the type of x has on an explicit mesh; None where nothing is divided."""
+    sharding = jax.typeof(x).sharding
+    return sharding if any(axis is not None for axis in sharding.spec) else None
 
 
 def accumulator(dtype: DTypeLike) -> DTypeLike:

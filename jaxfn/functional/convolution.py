@@ -224,7 +224,7 @@ def transposed_bias(bias_type: Any, y_bar: jax.Array, channels: int) -> jax.Arra
     ones = jnp.ones_like(wide)  # sharded as ȳ, which a plain broadcast of b would not be
 
     def term(bias: jax.Array) -> jax.Array:
-        return ones * lax.broadcast_in_dim(bias.astype(ones.dtype), ones.shape, (channels,))
+        return ones * expand(bias, ones, channels)
 
     return transpose(term, bias_type, wide)
 

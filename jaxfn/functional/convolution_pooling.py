@@ -25,7 +25,7 @@ from jaxfn.functional._batch_last import (
     to_batch_last,
 )
 from jaxfn.functional._checks import Pads, Pair, as_pair
-from jaxfn.functional._rules import Saved, save, transpose
+from jaxfn.functional._rules import Saved, expand, save, transpose
 from jaxfn.functional.convolution import Padding
 
 # In blocks, positions that a convolution does not see are multiplied by zeros. With more products
@@ -190,7 +190,7 @@ def _conv2d_relu_max_pool2d_impl(
 
     def channels_last(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> Any:
         z = convolution.convolve(x, kernel, blocks.strides, blocks.pads)
-        z = z if bias is None else z + jnp.broadcast_to(bias, z.shape)
+        z = z if bias is None else z + expand(bias, z)
         return pooling.maxima(z, blocks.windows, blocks.windows, ((0, 0), (0, 0)), True)
 
     return lax.platform_dependent(x, kernel, bias, cpu=batch_last, default=channels_last)

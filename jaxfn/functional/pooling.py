@@ -17,13 +17,13 @@ from jax.typing import ArrayLike
 from jaxfn.functional._batch_last import (
     MOST_POSITIONS,
     by_platform,
-    is_sharded,
     stored,
     to_batch_first,
     to_batch_last,
     view,
 )
 from jaxfn.functional._checks import Pads, Pair, as_array, as_padding, as_pair, check_rank
+from jaxfn.functional._rules import explicit_sharding
 from jaxfn.functional.activation import is_positive_or_nan, relu
 from jaxfn.functional.convolution import Padding
 
@@ -269,8 +269,9 @@ def _tile(y_bar: jax.Array, position: jax.Array, size: Pair, windows: Pair) -> j
     tiles = jnp.where(is_there, y_bar[:, :, None, :, None], jnp.zeros((), y_bar.dtype))
     rows, columns = height * windows[0], width * windows[1]
     # On an explicit mesh JAX asks how the result is sharded where dimensions merge: as ȳ is.
-    sharding = jax.typeof(y_bar).sharding if is_sharded(y_bar) else None
-    x_bar = lax.reshape(tiles, (batch, rows, columns, channels), out_sharding=sharding)
+    x_bar = lax.reshape(
+        tiles, (batch, rows, columns, channels), out_sharding=explicit_sharding(y_bar)
+    )
     rest = [(0, 0, 0), (0, size[0] - rows, 0), (0, size[1] - columns, 0), (0, 0, 0)]
     return lax.pad(x_bar, jnp.zeros((), y_bar.dtype), rest)
 

@@ -3,8 +3,8 @@
 The gradient of a mean over B images is the mean of the gradients over D parts of B/D:
 ḡ = 1/D Σ_d ḡ_d. Each device computes its ḡ_d by the program that one device runs on B/D images,
 and one all-reduce takes the mean. (Left to XLA's partitioner, the slices of
-`jaxfn.microbatched_value_and_grad` and the layout with the batch last, which mix the batch with
-other dimensions, have each device gather the whole batch.)
+`jaxfn.microbatched_value_and_grad`, which mix the batch with another dimension, have each device
+gather the whole batch, and images are not computed with the batch last.)
 
 The order of the images and their shifts do not depend on the number of devices, so the losses
 differ by rounding alone.

@@ -1,0 +1,183 @@
+"""Every operation on meshes: the numbers of one device, gradients sharded as their primals, and
+nothing moved between devices that the reference does not move."""
+
+from __future__ import annotations
+
+import collections
+import math
+import os
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxfn
+import models
+from scripts.cases import CASES, Case
+from tests.jaxfn.functional.oracles import assert_close, compiled, cotangent, exact
+
+COLLECTIVE = re.compile(
+    r"= (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-\w+)(?:-start)?\("
+)
+SIZES = [size for size in (2, 4, 8) if size <= jax.device_count()]
+SIZE = 8  # of each dimension that is divided
+MODES = (AxisType.Explicit, AxisType.Auto)
+LAYERS = ("linear", "conv2d", "max_pool2d", "relu_max_pool2d")
+each_mode = pytest.mark.parametrize("mode", MODES, ids=str)
+each_size = pytest.mark.parametrize("devices", SIZES)
+
+
+def moved(program: str) -> collections.Counter:
+    """How many numbers each kind of collective of a compiled program takes part in moving."""
+    sizes = collections.Counter()
+    for types, kind in COLLECTIVE.findall(program):
+        for shape in re.findall(r"\w\d+\[([\d,]*)\]", types):
+            sizes[kind] += math.prod(int(size) for size in shape.split(",") if size)
+    return sizes
+
+
+def placements(case: Case) -> dict[str, list[P]]:
+    """Along which dimension each argument is divided."""
+    ranks = [len(shape) for shape in case.shapes]
+    found = {"batch": [P("data") if b else P() for b in case.batched]}
+    if [*case.batched] == [True] and ranks[0] > 1:
+        found["channels"] = [P(*[None] * (ranks[0] - 1), "data")]
+    if case.name.startswith(("linear", "conv2d")):
+        by_output = [P(), P(*[None] * (ranks[1] - 1), "data"), P("data")]
+        last = P(*[None] * (ranks[0] - 1), "data")
+        by_input = [last, P(*[None] * (ranks[1] - 2), "data", None), P()]
+        found |= {"output": by_output[: len(ranks)], "input": by_input[: len(ranks)]}
+    return found
+
+
+def refused(case: Case, placement: str, mode: AxisType) -> bool:
+    """Whether `jax.lax` asks for the result's sharding, on an explicit mesh."""
+    asked = placement == "input" or (placement == "output" and case.name.startswith("conv2d"))
+    return mode == AxisType.Explicit and asked
+
+
+def example(case: Case) -> tuple[jax.Array, ...]:
+    """Arguments whose batch and channels can be divided."""
+    rng, arrays = np.random.RandomState(0), []
+    for shape, batched in zip(case.shapes, case.batched, strict=True):
+        size = [*shape]
+        if batched:
+            size[0] = SIZE
+        if len(size) > 1 or case.name.startswith(LAYERS):
+            size[-1] = SIZE
+        if len(size) > 1 and not batched:
+            size[-2] = SIZE
+        arrays.append(jnp.asarray(rng.standard_normal(size), np.float32))
+    return case.prepare(*arrays)
+
+
+def differentiated(fun, mesh, args, specs):
+    """(y, *gradients) of `fun` on a mesh, its arguments there, and what the program moves."""
+    with jax.set_mesh(mesh):
+        placed = [
+            jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(args, specs, strict=True)
+        ]
+        y = jax.jit(fun)(*placed)
+        y_bar = jax.device_put(cotangent(y), y.sharding)
+        program = compiled(fun).lower(y_bar, *placed).compile()
+        return program(y_bar, *placed), placed, moved(program.as_text())
+
+
+def looked_at(names):
+    return [(name, placement) for name in names for placement in placements(CASES[name])]
+
+
+def check(name: str, placement: str, devices: int, mode: AxisType) -> None:
+    case = CASES[name]
+    args, specs = example(case), placements(case)[placement]
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(mode,))
+    if refused(case, placement, mode):
+        with pytest.raises(Exception, match="output sharding"):
+            differentiated(case.operation, mesh, args, specs)
+        return
+    actual, placed, ours = differentiated(case.operation, mesh, args, specs)
+    for gradient, primal in zip(actual[1:], placed, strict=True):
+        assert (gradient.shape, gradient.dtype) == (primal.shape, primal.dtype)
+        assert gradient.sharding.is_equivalent_to(primal.sharding, primal.ndim)
+    assert_close(actual, exact(case.reference, args, cotangent(actual[0])), 5e-6)
+    automatic = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    _, _, plain = differentiated(case.reference, automatic, args, specs)
+    assert ours <= plain, f"{dict(ours)}, the reference {dict(plain)}"
+
+
+@each_mode
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith(LAYERS)])
+def test_batch_of_a_layer_on_two_devices(name: str, mode: AxisType):
+    check(name, "batch", 2, mode)
+
+
+@pytest.mark.long
+@each_mode
+@each_size
+@pytest.mark.parametrize(("name", "placement"), looked_at(CASES))
+def test_each_placement(name: str, placement: str, devices: int, mode: AxisType):
+    check(name, placement, devices, mode)
+
+
+@each_mode
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_odd_sizes_strides_and_overlapping_windows(dtype: str, mode: AxisType):
+    def fun(x, kernel):
+        y = jaxfn.conv2d(x, kernel, stride=2, padding="SAME")
+        return jaxfn.max_pool2d(y, 3, stride=2, padding=1)
+
+    rng = np.random.RandomState(0)
+    args = [jnp.asarray(rng.standard_normal(s), dtype) for s in ((4, 11, 9, 3), (3, 3, 3, 5))]
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(mode,))
+    actual, placed, ours = differentiated(fun, mesh, args, [P("data"), P()])
+    assert [g.sharding.is_fully_replicated for g in actual[1:]] == [False, True]
+    assert ours == {"all-reduce": placed[1].size}
+    alone = compiled(fun)(cotangent(actual[0]), *args)
+    assert_close(actual, alone, 2 * float(jnp.finfo(dtype).eps))
+
+
+@each_mode
+def test_a_training_step_of_lenet_takes_one_all_reduce(mode: AxisType):
+    devices = SIZES[-1]
+    graphdef, state = nnx.split(models.LeNet(rngs=nnx.Rngs(0)))
+    params, optimizer = nnx.to_pure_dict(state), optax.sgd(0.1)
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(mode,))
+
+    def loss(params, x, labels):
+        logits = nnx.merge(graphdef, params)(x)
+        # As products: picking by an index is a gather, for which an explicit mesh asks more.
+        return -(jax.nn.log_softmax(logits) * labels).sum() / len(x)
+
+    @jax.jit
+    def step(params, x, labels):
+        updates, _ = optimizer.update(jax.grad(loss)(params, x, labels), optimizer.init(params))
+        return optax.apply_updates(params, updates)
+
+    with jax.set_mesh(mesh):
+        x, labels = (
+            jax.device_put(np.zeros((2 * devices, *s), np.float32), NamedSharding(mesh, P("data")))
+            for s in ((32, 32, 1), (10,))
+        )
+        params = jax.device_put(params, NamedSharding(mesh, P()))
+        found = COLLECTIVE.findall(step.lower(params, x, labels).compile().as_text())
+    assert [kind for _, kind in found] == ["all-reduce"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(len(SIZES) > 1, reason="this is the run on eight devices")
+def test_on_eight_devices():
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-m", "not parity", __file__],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "8"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout
