@@ -50,6 +50,9 @@ STARK_AFAR = 100.0  # the same at points that the check made
 STARK_SHARE = 1e-4  # of the element: the least of an error at such a point
 SINGULAR = 1e10  # times the usual gradient: so large is that of a matrix that is singular
 RIGHT_BESIDE = 1e-5  # of the largest gradient: rule and autodiff agree beside a point
+EXTREME_MAGNITUDE = 1e10  # of an element: from here on an argument is plausible no longer
+DIGITS_ULPS = 1e3  # of the usual gradient times how much larger the argument is than the given
+OPPOSITE = 1e-3  # of the expected gradient: as near to minus it, a sign is wrong and no digit lost
 BETWEEN = 1e-6  # of the gradient along a direction: as near is between two slopes
 
 # The other layers.
@@ -59,6 +62,7 @@ TRANSFORMED_ULPS = 64.0  # of the value, as a slope, under a transformation
 ANOTHER_MAGNITUDE = 1e4  # times the values at the given sizes: such ones stand for infinite ones
 TIMES_AS_PLAIN = 8.0  # times the error of the plain operation, in the arguments' own precision
 PRECISION_ULPS = 16.0  # of the gradient and of the value, which are allowed beside that
+PRECISION_ULPS_WARNED = 256.0  # of the same in single precision: a warning, not yet a failure
 PRECISION_ULPS_LOW = 4.0  # the same in half precision
 VANISHING = 1e-3  # of the usual gradient: where it is smaller, terms cancel
 OVERFLOWS = 1e3  # the largest number over this: gradients above it may overflow on the way

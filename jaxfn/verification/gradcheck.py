@@ -10,6 +10,7 @@ import numpy as np
 from jaxfn.verification.evidence.agreement import compare
 from jaxfn.verification.layers import reproduce
 from jaxfn.verification.layers.observed import Observed
+from jaxfn.verification.layers.raising import raising
 from jaxfn.verification.layers.table import LAYERS, asked
 from jaxfn.verification.points.integers import taken_by
 from jaxfn.verification.points.probes import probes
@@ -129,7 +130,7 @@ def gradcheck(
     try:
         subject = make_subject(fun, args, reference, surrogate, options)
     except RuleError as error:
-        return _finish(fun, (_raising(error),), (), run, raise_exception)
+        return _finish(fun, (raising(fun, args, error),), (), run, raise_exception)
     arguments = subject.arguments
     with np.errstate(all="ignore"):
         points = probes(arguments, subject.rng, subject.loops, domain, taken_by(subject))
@@ -162,15 +163,6 @@ def _names(layers: tuple[str, ...] | None, order: int) -> tuple[str, ...]:
             f"{layers!r}"
         )
     return given
-
-
-def _raising(error: RuleError) -> Check:
-    text, cause = f"differentiating raises where the function does not: {error}", ""
-    if "Transpose rule" in str(error) or "ValAccum" in str(error):  # as transposing t·|t| raises
-        cause = "nonlinear"
-        text += " (is the tangent rule linear in the tangents?)"
-    shows = ("that the rule can be called", "values")
-    return Check("types", FAIL, *shows, None, None, text, text, cause)
 
 
 def _mutants(

@@ -15,6 +15,7 @@ from jaxfn.verification.evidence.differences import (
     coordinate,
     evaluate,
 )
+from jaxfn.verification.evidence.extremes import digits_lost
 from jaxfn.verification.evidence.reservations import (
     KINK,
     OPEN,
@@ -51,6 +52,7 @@ def judge(subject: Subject, found: Comparison) -> list[Judgement]:
     ]
     judged = _look_again(subject, found, first)
     judged = met(subject, found, trusted(found, in_range(subject, found, judged)))
+    judged = digits_lost(subject, found, judged)
     return judged + ties(subject, found, judged)
 
 
@@ -118,9 +120,21 @@ def _suspects(subject: Subject, found: Comparison, probe: int) -> list[tuple[int
     elements = np.flatnonzero(worst > 0)
     if elements.size > limit:
         half = elements[np.argsort(-worst[elements])[: limit // 2]]
-        rest = subject.rng.choice(np.setdiff1d(elements, half), limit - half.size, replace=False)
+        half = np.union1d(half, _worst_of_each(subject, worst)[:limit])
+        others = np.setdiff1d(elements, half)
+        rest = subject.rng.choice(others, max(0, limit - half.size), replace=False)
         elements = np.concatenate([half, rest])
     return [(int(items[np.argmax(excess[:, e])]), int(e)) for e in elements]
+
+
+def _worst_of_each(subject: Subject, excess: np.ndarray) -> np.ndarray:
+    """The worst element of each argument that has any: all that are wrong are to be named."""
+    worst = [
+        leaf.start + int(np.argmax(excess[leaf.part]))
+        for leaf in subject.arguments.leaves
+        if leaf.size
+    ]
+    return np.array([element for element in worst if excess[element] > 0], int)
 
 
 def _judge_element(subject: Subject, found: Comparison, item: int, values: Values) -> Judgement:

@@ -32,8 +32,8 @@ class Observation:
         values: what the function returns, `[probes, outputs]`; `reference_values` likewise, by
             items.
         usable: the items whose function value is finite.
-        comparable: whether the rule is linear in the cotangent, or agrees with the reference, at any
-            scale; otherwise its gradients are no derivative that could be compared.
+        comparable: whether the rule is linear in the cotangent, or agrees with the reference, at
+            any scale; otherwise its gradients are no derivative that could be compared.
         notes: what is to be said of the points.
     """
 

@@ -14,7 +14,7 @@ from jaxfn.verification.evidence.differences import Direction, Values, evaluate,
 from jaxfn.verification.points.probes import GIVEN, NEAR, SPECIAL
 from jaxfn.verification.subject.subject import Subject, run_rows
 
-RIGHT, WRONG, OPEN, KINK = "right", "wrong", "open", "kink"
+RIGHT, WRONG, OPEN, KINK, DIGITS = "right", "wrong", "open", "kink", "digits lost"
 BESIDE = 4  # points a little away, where nothing is tied
 AROUND = 64  # points whose gradients are sampled
 AWAY = 1e-3  # of the steps: how far away these are

@@ -6,7 +6,9 @@ import numpy as np
 
 from jaxfn.verification.diagnosis.diagnose import diagnose
 from jaxfn.verification.evidence.agreement import Comparison, compare, power_of
+from jaxfn.verification.evidence.extremes import said_of_digits
 from jaxfn.verification.evidence.judge import KINK, OPEN, RIGHT, WRONG, Judgement, judge
+from jaxfn.verification.evidence.reservations import DIGITS
 from jaxfn.verification.evidence.sweep import swept
 from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.reproduce import pullback
@@ -56,6 +58,7 @@ def check_agreement(subject: Subject, found: Comparison) -> Check:
         said, name = (cause := diagnose(subject, found, wrong)).text, cause.name
         again = pullback(subject, probe, found.cotangents[first.item], worst)
         return Check("autodiff", FAIL, *AUTODIFF, power, worst, said, said, name, again)
+    warnings = said_of_digits(subject, found, [j for j in judged if j.outcome == DIGITS])
     kinks = sum(j.outcome == KINK for j in judged)
     unsure = [j for j in judged if j.outcome == OPEN]
     at_given = [j for j in unsure if found.probe_of(j.item).kind == GIVEN]
@@ -72,7 +75,8 @@ def check_agreement(subject: Subject, found: Comparison) -> Check:
         f"{better} elements where differences confirm the rule, not autodiff" if better else "",
         f"{len(unsure)} elements left out" if unsure else "",
     ]
-    return Check("autodiff", PASS, *AUTODIFF, power, detail="; ".join(filter(None, said)))
+    detail = "; ".join(filter(None, said))
+    return Check("autodiff", PASS, *AUTODIFF, power, detail=detail, warnings=warnings)
 
 
 def _check_sweep(subject: Subject, found: Comparison, passed: Check) -> Check:

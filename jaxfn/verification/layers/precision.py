@@ -16,6 +16,7 @@ from jaxfn.verification.subject.coordinates import Leaf
 from jaxfn.verification.subject.elements import element_of
 from jaxfn.verification.subject.subject import Subject, run_rows
 
+WARNED = "digits"  # the name of what is no failure: a few digits lost in single precision
 LOW = 1e-5  # a machine epsilon above it: half precision
 SHOWS = (
     "in its own precision the error against float64 is at most a few times the plain operation's",
@@ -60,14 +61,19 @@ def check_precision(observed: Observed) -> Check:
     faults = [(i, _lost(subject, o) or _inaccurate(subject, o, typical)) for i, o in seen.items()]
     faults += [(i, _vanished(subject, one)) for i, one in elementwise.items()]
     seen |= elementwise
+    warnings: dict[str, None] = {}
     for item, fault in faults:
         if fault is not None:
             (coordinate, text, cause), one = fault, seen[item]
             probe = found.probe_of(item).name
+            if cause.name == WARNED:
+                warnings[cause.text] = None
+                continue
             name = f"{probe}, in the arguments' own precision"
             worst = element_of(subject.arguments, coordinate, one.rule, one.truth, name)
             return Check("precision", FAIL, *SHOWS, None, worst, text, cause.text, cause.name)
-    return Check("precision", PASS, *SHOWS, _power(subject, list(seen.values()), typical))
+    power = _power(subject, list(seen.values()), typical)
+    return Check("precision", PASS, *SHOWS, power, warnings=tuple(warnings)[:1])
 
 
 def _single_elements(found: Comparison) -> np.ndarray:
@@ -189,8 +195,14 @@ def _inaccurate(
             )
             said = f"loses accuracy in low precision ({_dtype(subject)}): {text}"
             k = leaf.start + int(np.argmax(error))
-            return k, text, Cause("low-precision", said)
+            few = _eps(leaf.dtype) <= LOW and error.max() <= _warned(leaf, allowed)
+            return k, text, Cause(WARNED if few else "low-precision", said)
     return None
+
+
+def _warned(leaf: Leaf, allowed: float) -> float:
+    """The error up to which a rule in single precision is warned of."""
+    return allowed * constants.PRECISION_ULPS_WARNED / constants.PRECISION_ULPS
 
 
 def _errors(

@@ -1,5 +1,6 @@
 """From a function and its arguments to a `Subject`: misuse is refused here, limits are noted."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -168,9 +169,14 @@ def make_engine(fun: Any, arguments: Arguments, wide: bool) -> tuple[Engine | No
     return (engine, None) if reason is None else (None, reason)
 
 
-def line(error: Exception) -> str:
+def line(error: BaseException) -> str:
+    """The first line of an error; where it has none, the place at which it was raised."""
     text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}"[:300]
+    if text:
+        return f"{type(error).__name__}: {text[0]}"[:300]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__} without a message{where}"
 
 
 def make_subject(
