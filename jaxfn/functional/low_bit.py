@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional._checks import as_array, check_int
 from jaxfn.functional._quantized import MOST_BITS, parameter
-from jaxfn.functional._rules import accumulator
+from jaxfn.functional._rules import accumulator, explicit_sharding
 from jaxfn.functional._surrogate import where
 
 
@@ -93,9 +93,13 @@ def _pact_tangent(
 ) -> jax.Array:
     # At least float32, so that the sum over the elements is, which is the transpose of α̇'s spread.
     dtype = accumulator(jnp.result_type(*(t for t in (x_dot, alpha_dot) if t is not None)))
-    zero = jnp.zeros(part.shape, dtype)
-    of_x = zero if x_dot is None else x_dot.astype(dtype)
-    of_alpha = zero if alpha_dot is None else jnp.broadcast_to(alpha_dot.astype(dtype), part.shape)
+    of_x = of_alpha = zero = jnp.zeros_like(part, dtype)
+    if x_dot is not None:
+        of_x = x_dot.astype(dtype)
+    if alpha_dot is not None:
+        of_alpha = lax.broadcast_in_dim(
+            alpha_dot.astype(dtype), part.shape, (), out_sharding=explicit_sharding(part)
+        )
     return jnp.where(part == _OF_X, of_x, jnp.where(part == _OF_ALPHA, of_alpha, zero))
 
 
