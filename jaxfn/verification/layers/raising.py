@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxfn.verification.report import FAIL, Check
 from jaxfn.verification.subject.coordinates import Arguments
 from jaxfn.verification.subject.programs import Engine
-from jaxfn.verification.subject.setup import RuleError, line
+from jaxfn.verification.subject.setup import RuleError
 
 SHOWS = ("that the rule can be called", "values")
 FACTORS = (-1.0, 2.0, 1e3)  # times a tangent
@@ -38,7 +37,7 @@ def raising(fun: Callable[..., Any], args: tuple[Any, ...], error: RuleError) ->
 
 
 def _of_the_tangents(fun: Callable[..., Any], arguments: Arguments) -> str:
-    """How the derivative in forward mode is not linear; empty where it is, or where there is none."""
+    """How the derivative in forward mode is not linear; empty where it is, or is not there."""
     engine = Engine(fun, arguments, False)
     rng = np.random.default_rng(0)
     vector = rng.standard_normal(arguments.size)

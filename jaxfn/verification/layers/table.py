@@ -6,6 +6,7 @@ Of several that fail, the first says most about the cause.
 from collections.abc import Iterable
 
 from jaxfn.verification.layers.autodiff import check_autodiff
+from jaxfn.verification.layers.closure import check_closure
 from jaxfn.verification.layers.contract import check_primal, check_types
 from jaxfn.verification.layers.determinism import check_determinism
 from jaxfn.verification.layers.differences import check_differences
@@ -24,6 +25,7 @@ LAYERS: dict[str, Layer] = {
     "linearity": check_linearity,
     "autodiff": check_autodiff,
     "differences": check_differences,
+    "closure": check_closure,
     "transformations": check_transformations,
     "shapes": check_shapes,
     "precision": check_precision,

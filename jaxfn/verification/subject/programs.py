@@ -219,17 +219,17 @@ class Engine:
     @property
     def own_primitives(self) -> set[str]:
         """The names of the primitives of the function itself; none where it cannot be traced."""
-        return set() if self._traced is None else jaxprs.primitive_names(self._traced.jaxpr)
+        return set() if self.traced is None else jaxprs.primitive_names(self.traced.jaxpr)
 
     def integer_branches(self) -> tuple[tuple[int, ...], ...]:
         """For each integer argument the values at which the program treats it otherwise."""
-        if self._traced is None:
+        if self.traced is None:
             return ()
         leaves, integers = self.arguments.leaves, self.arguments.integers
-        return tuple(branch_values(self._traced, len(leaves), len(integers)))
+        return tuple(branch_values(self.traced, len(leaves), len(integers)))
 
     @functools.cached_property
-    def _traced(self) -> Any:
+    def traced(self) -> Any:
         """The jaxpr of the differentiable leaves and of the integer arguments."""
         if self.value.eager:
             return None
