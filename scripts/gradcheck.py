@@ -38,6 +38,7 @@ class Config:
       linear_in_cotangent: off for a rule that is not meant to be linear in the cotangent.
       mutate: plant faults in the rule and count how many are caught.
       json: print the report as JSON.
+      verbose: print what each layer shows and does not show, notes and how to see it again, too.
       seed: of the example values and of the check.
     """
 
@@ -49,6 +50,7 @@ class Config:
     linear_in_cotangent: bool = True
     mutate: bool = False
     json: bool = False
+    verbose: bool = False
     seed: int = 0
 
 
@@ -81,6 +83,7 @@ def main(config: Config) -> GradcheckReport:
             seed=config.seed,
             raise_exception=False,
             mutate=config.mutate,
+            verbose=config.verbose,
         )
     except Exception as error:  # whatever the operation raises, its arguments do not fit it
         reason = str(error).strip().splitlines() or [""]

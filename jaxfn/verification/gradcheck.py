@@ -1,6 +1,7 @@
 """`gradcheck`: the layers in order, and the verdict of the whole."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfn.verification.evidence.agreement import compare
+from jaxfn.verification.hint import hint
 from jaxfn.verification.layers import reproduce
 from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.raising import raising
@@ -49,6 +51,7 @@ def gradcheck(
     layers: tuple[str, ...] | None = None,
     strict: bool = False,
     mutate: bool = False,
+    verbose: bool = False,
 ) -> GradcheckReport:
     """Checks a hand-written gradient, and says what was shown and how small an error it catches.
 
@@ -85,6 +88,8 @@ def gradcheck(
         strict: whether warnings (`.warnings`: digits lost at extreme magnitudes, calls that differ
             by rounding) make the rule fail.
         mutate: whether to plant faults in the rule and count how many are caught.
+        verbose: whether the report prints all that it holds; by default the verdict, the diagnosis,
+            the worst elements and a line for each layer.
 
     Returns:
         A `GradcheckReport`: `.verdict` is "pass", "fail" or "inconclusive".
@@ -130,7 +135,7 @@ def gradcheck(
     try:
         subject = make_subject(fun, args, reference, surrogate, options)
     except RuleError as error:
-        return _finish(fun, (raising(fun, args, error),), (), run, raise_exception)
+        return _finish(fun, args, (raising(fun, args, error),), (), run, (raise_exception, verbose))
     arguments = subject.arguments
     with np.errstate(all="ignore"):
         points = probes(arguments, subject.rng, subject.loops, domain, taken_by(subject))
@@ -138,7 +143,7 @@ def gradcheck(
         checks = asked(Observed(subject, out, found), names)
     notes = (*subject.notes, *said_of(arguments), *found.notes)
     notes += tuple(note for check in checks for note in check.notes)
-    report = _finish(fun, checks, notes, run, raise_exception)
+    report = _finish(fun, args, checks, notes, run, (raise_exception, verbose))
     if mutate:
         common = {"linear_in_cotangent": linear_in_cotangent, "seed": seed, "domain": domain}
         report = report.with_mutants(_mutants(fun, args, arguments, reference, surrogate, common))
@@ -195,11 +200,14 @@ def _mutants(
 
 def _finish(
     fun: Callable[..., Any],
+    args: tuple[Any, ...],
     checks: tuple[Check, ...],
     notes: tuple[str, ...],
     run: dict[str, Any],
-    raise_exception: bool,
+    how: tuple[bool, bool],
 ) -> GradcheckReport:
+    """The report; `how` is whether to raise where the rule fails, and to print all of it."""
+    raise_exception, verbose = how
     warnings = tuple(warning for check in checks for warning in check.warnings)
     verdict = FAIL if warnings and run["strict"] else overall(checks)
     name = getattr(fun, "__name__", None) or type(fun).__name__
@@ -207,10 +215,24 @@ def _finish(
     said, cause, again = "", "", ""
     if blamed is not None:
         said, cause = blamed.diagnosis or blamed.detail, blamed.cause
-        again = blamed.reproduce or reproduce.call(fun, run, blamed.name)
+        line = blamed.reproduce or reproduce.call(fun, run, blamed.name)
+        again = reproduce.program(fun, args, run, line)
     elif verdict == FAIL:
         said, cause = warnings[0], "warning"
-    report = GradcheckReport(name, verdict, checks, said, cause, notes, again, warnings=warnings)
+    scope = tuple(dict.fromkeys(said for check in checks for said in check.scope))
+    report = GradcheckReport(
+        name,
+        verdict,
+        checks,
+        said,
+        cause,
+        notes,
+        again,
+        warnings=warnings,
+        scope=scope,
+        verbose=verbose,
+    )
+    report = replace(report, hint=hint(report, run))
     if verdict == FAIL and raise_exception:
         raise GradcheckError(report)
     return report

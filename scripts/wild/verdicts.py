@@ -111,7 +111,7 @@ def examine(entry: Entry) -> Verdict:
             with contextlib.suppress(Exception):  # not traceable: gradcheck says so, too
                 rules = custom_rules(case.fun, *case.args)
             report = gradcheck(case.fun, case.args, raise_exception=False, **case.options)
-            verdict, text = report.verdict, str(report)
+            verdict, text = report.verdict, report.text(verbose=True)
         except Exception as error:  # whatever a package raises is what the table says
             verdict, text = ERROR, _one_line(error)
     return Verdict(

@@ -49,6 +49,15 @@ def test_exit_code_of_a_bad_command(command_line):
 
 
 def test_program_checks_under_shard_map():
-    command = [sys.executable, "-m", "scripts.gradcheck", "jaxfn:relu", "f32[3]", "--order", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.gradcheck",
+        "jaxfn:relu",
+        "f32[3]",
+        "--order",
+        "1",
+        "--verbose",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "under shard_map on two devices" in done.stdout

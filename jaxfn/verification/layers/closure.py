@@ -1,6 +1,6 @@
 """The inputs of rules that the function closes over: their gradients, which its own lack."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,7 +72,16 @@ def _checked(other: Subject, closed: tuple[Closed, ...]) -> Check:
         return replace(check, name="closure", shows=SHOWS[0], detail=text, diagnosis=text)
     scope = "; ".join(notes)
     does_not_show = "; ".join(filter(None, [SHOWS[1], scope]))
-    return Check("closure", PASS, SHOWS[0], does_not_show, check.power, notes=tuple(notes))
+    power = check.power
+    return Check(
+        "closure",
+        PASS,
+        SHOWS[0],
+        does_not_show,
+        power,
+        notes=tuple(notes),
+        scope=_gradients_of(rest),
+    )
 
 
 def _without(bad: np.ndarray, part: slice) -> np.ndarray:
@@ -84,7 +93,13 @@ def _without(bad: np.ndarray, part: slice) -> np.ndarray:
 def _unchecked(closed: tuple[Closed, ...]) -> Check:
     notes = tuple(_said(one) for one in closed)
     detail = f"not checked: {'; '.join(notes)}"
-    return Check("closure", SKIPPED, *SHOWS, detail=detail, notes=notes)
+    return Check(
+        "closure", SKIPPED, *SHOWS, detail=detail, notes=notes, scope=_gradients_of(closed)
+    )
+
+
+def _gradients_of(closed: Sequence[Closed]) -> tuple[str, ...]:
+    return tuple(f"the gradient of {one}, which fun closes over, by {one.rule}" for one in closed)
 
 
 def _said(one: Closed) -> str:

@@ -1,10 +1,14 @@
-"""One line of Python that shows a failure again.
+"""A program in Python that shows a failure again.
 
-Where the point and the cotangent are small they are written out, and the line pulls the cotangent
+Where the point and the cotangent are small they are written out, and a line pulls the cotangent
 back by the rule and by its reference. Otherwise it asks `gradcheck` itself, whose points depend on
-nothing but its arguments, for the worst element that a layer found.
+nothing but its arguments, for the worst element that a layer found. Above it stand the imports, the
+functions and, where it asks `gradcheck`, the arguments.
 """
 
+import ast
+import re
+import sys
 from typing import Any
 
 import jax
@@ -18,7 +22,9 @@ from jaxfn.verification.subject.programs import precision
 from jaxfn.verification.subject.setup import function_name
 from jaxfn.verification.subject.subject import Subject
 
-MOST = 48  # numbers that are written out
+MOST = 48  # numbers of a point and a cotangent that are written out
+MOST_GIVEN = 256  # numbers of the given arguments
+WIDTH = 96  # columns, so that the report's indentation fits as well
 DEFAULTS = {
     "reference": None,
     "surrogate": None,
@@ -45,8 +51,71 @@ def call(fun: Any, options: dict[str, Any], layer: str) -> str:
     said = {k: v for k, v in options.items() if k not in DEFAULTS or v != DEFAULTS[k]}
     values = {k: k if callable(v) else repr(v) for k, v in said.items()}
     listed = ", ".join(f"{k}={v}" for k, v in {**values, "raise_exception": "False"}.items())
-    run = f"gradcheck({function_name(fun)}, args, {listed}).check({layer!r})"
-    return f"print((found := {run}).worst or found.detail)"
+    run = f"jaxfn.gradcheck({function_name(fun)}, args, {listed}).check({layer!r})"
+    return f"found = {run}\nprint(found.worst or found.detail)"
+
+
+def program(fun: Any, args: tuple[Any, ...], options: dict[str, Any], line: str) -> str:
+    """The line with all that it needs above it, no wider than the report.
+
+    Args:
+        fun: the function under test.
+        args: its arguments.
+        options: those of the run; functions among them go by the names of their parameters.
+        line: what shows the failure, of `call` or `pullback`.
+    """
+    named = {function_name(fun): fun} | {k: v for k, v in options.items() if callable(v)}
+    needed = {k: v for k, v in named.items() if re.search(rf"\b{k}\b(?!=)", line)}
+    lines = ["import jax", "import jax.numpy as jnp", "import jaxfn"]
+    lines += ["import numpy as np"] if re.search(r"\bnp\.", line) else []
+    for name, function in needed.items():
+        lines += _imported(name, function)
+    if jax.config.read("jax_enable_x64"):
+        lines.append('jax.config.update("jax_enable_x64", True)')
+    if "jaxfn.gradcheck(" in line:
+        if jax.device_count() > 1:
+            lines.append(f"# the run had {jax.device_count()} devices: see jax_num_cpu_devices")
+        lines += _given(args)
+    return "\n".join(wrapped for each in [*lines, *line.split("\n")] for wrapped in _wrapped(each))
+
+
+def _imported(name: str, function: Any) -> list[str]:
+    """The import of a function, or a comment where it stands in no module."""
+    module, path = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    found = None if module == "__main__" else sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if found is None or found is not function:
+        return [f"# {name} has to be known here: the function that was given to gradcheck"]
+    first = path.partition(".")[0]
+    lines = [f"from {module} import {first}" + (f" as {name}" if path == first != name else "")]
+    return lines if path == first else [*lines, f"{name} = {path}"]
+
+
+def _given(args: tuple[Any, ...]) -> list[str]:
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(args))
+    try:
+        if size <= MOST_GIVEN:
+            return [f"args = {literal(args)}"]
+    except NoLiteralError:
+        pass
+    return ["args = ...  # the arguments that were given to gradcheck have to be filled in here"]
+
+
+def _wrapped(line: str) -> list[str]:
+    """A statement broken after commas, where that leaves it the same."""
+    lines = [""]
+    for part in re.split(r"(?<=,) ", line):
+        longer = f"{lines[-1]} {part}" if lines[-1] else part
+        if len(longer) <= WIDTH or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(f"    {part}")
+    try:
+        same = ast.dump(ast.parse("\n".join(lines))) == ast.dump(ast.parse(line))
+    except SyntaxError:
+        same = False
+    return lines if same else [line]
 
 
 def pullback(subject: Subject, probe: Probe, cotangent: np.ndarray, worst: Element | None) -> str:
@@ -59,10 +128,17 @@ def pullback(subject: Subject, probe: Probe, cotangent: np.ndarray, worst: Eleme
         given = _cotangent(subject, cotangent)
     except NoLiteralError:
         return ""
-    where = worst.path.removeprefix("args") + (str(list(worst.index)) if worst.index else "")
+    where = _place(subject, worst)
     functions = f"{subject.name}, {subject.reference_name}" if subject.reference else subject.name
     both = f"[jax.vjp(f, {point})[1]({given}){where} for f in [{functions}]]"
     return f"with jax.enable_x64(True): print({both})" if subject.wide else f"print({both})"
+
+
+def _place(subject: Subject, worst: Element) -> str:
+    """Where the element stands in the tuple of gradients."""
+    leaf = next(leaf for leaf in subject.arguments.leaves if leaf.path == worst.path)
+    inside = leaf.path.removeprefix(subject.arguments.names[leaf.argument])
+    return f"[{leaf.argument}]{inside}" + (str(list(worst.index)) if worst.index else "")
 
 
 def _point(subject: Subject, probe: Probe) -> str:

@@ -16,7 +16,7 @@ from jaxfn.verification.layers.precision import check_precision
 from jaxfn.verification.layers.second_order import check_second_order
 from jaxfn.verification.layers.shapes import check_shapes
 from jaxfn.verification.layers.transformations import check_transformations
-from jaxfn.verification.report import FAIL, Check
+from jaxfn.verification.report import FAIL, SKIPPED, Check
 
 LAYERS: dict[str, Layer] = {
     "types": check_types,
@@ -50,16 +50,24 @@ def asked(observed: Observed, names: Iterable[str]) -> tuple[Check, ...]:
         names: of layers in `LAYERS`.
 
     Returns:
-        One check each, in the order of the table, without those that are not asked of a rule that
-        has failed one of these layers.
+        One check each, in the order of the table; those that are not asked of a rule that has
+        failed one of these layers are skipped.
     """
     wanted = frozenset(names)
     needed = wanted | {need for name in wanted for need in NEEDS.get(name, ())}
     reported: list[Check] = []
     for name, layer in LAYERS.items():
         failed = any(check.verdict == FAIL for check in reported)
-        if name not in needed or (failed and name in OF_RIGHT_RULES):
+        if name not in needed:
+            continue
+        if failed and name in OF_RIGHT_RULES:
+            reported += [_not_run(name)] if name in wanted else []
             continue
         observed = observed.with_check(check := layer(observed))
         reported += [check] if name in wanted else []
     return tuple(reported)
+
+
+def _not_run(name: str) -> Check:
+    shows = ("nothing", "anything, for it was not run")
+    return Check(name, SKIPPED, *shows, detail="not run, for the rule has failed already")

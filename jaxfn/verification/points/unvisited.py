@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jaxfn.verification.points.integers import is_permutation
 from jaxfn.verification.points.probes import Probe
 from jaxfn.verification.points.structures import structure_of
 from jaxfn.verification.report import Check
@@ -27,12 +28,15 @@ def with_unvisited(check: Check, arguments: Arguments, probes: Sequence[Probe]) 
     A rule may rest on a structure of the given arguments: `inv(A)` is the gradient of `log det A`
     for a symmetric `A` only. So the points keep it, and a rule that is wrong without it passes.
     """
-    said = [check.does_not_show, *_structures(arguments), *_integers(arguments, probes)]
-    return replace(check, does_not_show="; ".join(said))
+    scope = (*_structures(arguments, probes), *_integers(arguments, probes))
+    said = "; ".join([check.does_not_show, *scope])
+    return replace(check, does_not_show=said, scope=scope)
 
 
-def _structures(arguments: Arguments) -> Iterator[str]:
+def _structures(arguments: Arguments, probes: Sequence[Probe]) -> Iterator[str]:
     for leaf in arguments.leaves:
+        if any(leaf.path in probe.condition for probe in probes):
+            continue
         kept = sorted(structure_of(arguments.array(leaf, arguments.given)))
         if kept:
             words = ", ".join(STRUCTURES[name] for name in kept)
@@ -44,6 +48,11 @@ def _integers(arguments: Arguments, probes: Sequence[Probe]) -> Iterator[str]:
     for k, position in enumerate(arguments.integer_positions):
         given = arguments.integers[k]
         if not given.size or given.dtype in (np.bool_, np.uint32):
+            continue
+        if is_permutation(arguments, given) and all(
+            is_permutation(arguments, probe.integers[k]) for probe in probes
+        ):
+            yield f"any {arguments.paths[position]} that is no permutation, as the given one is"
             continue
         arrays = [probe.integers[k] for probe in probes]
         low, high = min(a.min() for a in arrays), max(a.max() for a in arrays)

@@ -107,7 +107,7 @@ class Arguments:
         self.names = names or [f"args[{i}]" for i in range(len(args))]
         pairs, self.tree = jax.tree_util.tree_flatten_with_path(args)
         self.values = [value for _, value in pairs]
-        self.paths = [self.names[p[0].idx] + jax.tree_util.keystr(p[1:]) for p, _ in pairs]
+        self.paths = [f"{self.names[p[0].idx]}{jax.tree_util.keystr(p[1:])}" for p, _ in pairs]
         self.static = static
         if any(map(is_inexact_array, self.values)):
             self.static |= {i for i, v in enumerate(self.values) if isinstance(v, (float, complex))}

@@ -94,7 +94,8 @@ def test_report_serialises_and_prints(wrong_report):
     assert data["checks"][0]["name"] == "types"
     text = str(report)
     assert "FAIL" in text
-    assert "worst: x" in text
+    assert "worst, autodiff: x[" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 100
     assert isinstance(report, GradcheckReport)
 
 

@@ -1,11 +1,10 @@
-"""The line that a failed report prints shows the failure again."""
+"""The program of a failed report shows the failure again."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxfn
 from jaxfn.verification import gradcheck
 from jaxfn.verification.layers.reproduce import NoLiteralError, literal
 
@@ -20,11 +19,10 @@ def ruled(fun, backward):
 
 
 def ran(report, capsys, fun, args, **names):
-    """What the line prints, run as a user would who has the function and its arguments."""
+    """What the program prints, run as a user would who has the function."""
     name = fun.__name__ if fun.__name__.isidentifier() else "fun"
-    known = {"jax": jax, "jnp": jnp, "jaxfn": jaxfn, "gradcheck": gradcheck}
     capsys.readouterr()
-    exec(report.reproduce, known | {name: fun, "args": args} | names)
+    exec(report.reproduce, {name: fun} | names)
     return capsys.readouterr().out
 
 
@@ -51,11 +49,10 @@ def test_small_points_are_written_out(name, capsys):
     fun, args = SMALL[name]
     report = gradcheck(fun, args, layers=("linearity", "autodiff"), raise_exception=False)
     assert "jax.vjp" in report.reproduce
-    assert "\n" not in report.reproduce
     namespace = {"jnp": jnp, "jax": jax, "Array": lambda value, dtype: value}
     namespace |= {str(np.dtype(t)): t for t in (jnp.float64, jnp.complex128)}
     rule, expected = eval(ran(report, capsys, fun, args), namespace)
-    failed = next(c for c in report.checks if c.reproduce == report.reproduce)
+    failed = next(c for c in report.checks if c.reproduce)
     assert failed.worst is not None
     assert rule == pytest.approx(failed.worst.rule)
     assert expected == pytest.approx(failed.worst.reference)
@@ -68,6 +65,37 @@ def test_otherwise_gradcheck_is_asked(capsys):
     assert "order=1, layers=('autodiff',), seed=3" in report.reproduce
     worst = report.check("autodiff").worst
     assert ran(report, capsys, fun, args).strip() == str(worst)
+
+
+@jax.custom_vjp
+def wrong_cube(x):
+    return x**3
+
+
+wrong_cube.defvjp(lambda x: (x**3, x), lambda x, g: (2 * g * x**2,))
+
+
+@pytest.mark.parametrize("args", [(X,), (np.linspace(-1, 1, 60).astype(np.float32),)])
+def test_what_stands_in_a_module_runs_as_it_is(args, capsys):
+    report = gradcheck(wrong_cube, args, layers=("autodiff",), raise_exception=False)
+    exec(report.reproduce, {})
+    printed = capsys.readouterr().out
+    worst = report.check("autodiff").worst
+    assert worst is not None
+    assert printed.startswith("[Array(") if len(args[0]) == 3 else printed.strip() == str(worst)
+
+
+def test_no_line_is_wider_than_the_report():
+    report = gradcheck(wrong_cube, (X,), layers=("autodiff",), raise_exception=False)
+    assert max(map(len, report.text(verbose=True).split("reproduce:")[1].splitlines())) <= 100
+
+
+def test_what_cannot_be_written_is_said():
+    fun = ruled(lambda x: x**3, lambda x, g: (2 * g * x**2,))
+    args = (np.linspace(-1, 1, 400).astype(np.float32),)
+    report = gradcheck(fun, args, layers=("autodiff",), raise_exception=False)
+    assert "# fun has to be known here" in report.reproduce
+    assert "args = ...  # the arguments that were given" in report.reproduce
 
 
 def test_names_of_other_functions(capsys):
