@@ -11,6 +11,7 @@ from jaxfn.verification.evidence.differences import steps_of
 from jaxfn.verification.evidence.rounding import shaken
 from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.reproduce import pullback
+from jaxfn.verification.layers.tangents import tangent_fault
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
 from jaxfn.verification.subject.elements import element_of
 from jaxfn.verification.subject.subject import Subject, run_rows
@@ -20,6 +21,7 @@ SHOWS = (
     "that the linear map is the right one",
 )
 ALIKE, WHOLE = 1e-3, 0.01  # what is said of a failure: ratios, a whole degree
+SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)
 LEAST = 1e-300  # in the place of a tolerance of zero
 NARROW = 5e-4  # a machine epsilon above it: half precision, whose range ends soon
 FACTORS = (-1.0, 0.5, 2.0, 1e-2, 1e2, 1e-4, 1e4, 1e-8, 1e8)
@@ -53,7 +55,7 @@ def check_linearity(observed: Observed) -> Check:
         )
         least = ulps / steps_of(subject, probe) + usual
         text, bad = _fault(subject, pulled, factors, least)
-        if text and not pulled[0].any():
+        if text and not (np.abs(pulled[0]) >= SMALLEST_NORMAL).any():
             jitter = _jitter(subject, rows[1:4], integers, gammas[1:4])
             allowed = least + np.minimum(jitter, constants.CANCELS * least)
             text, bad = _fault(subject, pulled, factors, allowed)
@@ -64,6 +66,9 @@ def check_linearity(observed: Observed) -> Check:
                 again = pullback(subject, probe, gammas[0], worst)
                 return Check("linearity", FAIL, *SHOWS, None, worst, text, text, "constant", again)
             return Check("linearity", FAIL, *SHOWS, None, worst, text, text, "nonlinear")
+    if subject.has_tangent_rule and (fault := tangent_fault(subject.rule, found.probes[0])):
+        text = f"the tangent rule is not linear in the tangents: {fault}"
+        return Check("linearity", FAIL, *SHOWS, None, None, text, text, "nonlinear")
     # of one cotangent, where the tolerance is relative to two of the same size
     return Check("linearity", PASS, *SHOWS, 2 * _relative(subject), detail=structure)
 
@@ -92,7 +97,7 @@ def _fault(
     zero, a, b, both, scaled = pulled[0], pulled[1], pulled[2], pulled[3], pulled[4:]
     n = pulled.shape[1]
     with np.errstate(all="ignore"):
-        off = (zero != 0) & np.isfinite(a)
+        off = (np.abs(zero) >= SMALLEST_NORMAL) & np.isfinite(a)  # below it zero may be rounded
         if off.any():
             k = int(np.argmax(np.where(off, np.abs(np.nan_to_num(zero, nan=np.inf)), 0)))
             text = (

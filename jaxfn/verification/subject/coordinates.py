@@ -95,7 +95,7 @@ class Arguments:
 
     `names` are those of the function's parameters. Beside a floating array Python's numbers are
     static, as for `Function`; alone they are differentiated. Static as well are the leaves at the
-    positions `static`.
+    positions `static`. `eager` says that the function is not to be traced.
     """
 
     def __init__(
@@ -103,12 +103,13 @@ class Arguments:
         args: tuple[Any, ...],
         names: Sequence[str] | None = None,
         static: frozenset[int] = frozenset(),
+        eager: bool = False,
     ) -> None:
         self.names = names or [f"args[{i}]" for i in range(len(args))]
         pairs, self.tree = jax.tree_util.tree_flatten_with_path(args)
         self.values = [value for _, value in pairs]
         self.paths = [f"{self.names[p[0].idx]}{jax.tree_util.keystr(p[1:])}" for p, _ in pairs]
-        self.static = static
+        self.static, self.eager = static, eager
         if any(map(is_inexact_array, self.values)):
             self.static |= {i for i, v in enumerate(self.values) if isinstance(v, (float, complex))}
         self.leaves = leaves_of(pairs, self.paths, self.static)

@@ -99,10 +99,16 @@ class Program:
     Where the function cannot be traced (it branches on values), the rows are run one by one.
     """
 
-    def __init__(self, row: Callable[..., tuple[Any, ...]], widths: Sequence[int], wide: bool):
+    def __init__(
+        self,
+        row: Callable[..., tuple[Any, ...]],
+        widths: Sequence[int],
+        wide: bool,
+        eager: bool = False,
+    ):
         self.row, self.widths, self.wide = row, tuple(widths), wide
         self.compiled: Any = None
-        self.eager = False
+        self.eager = eager
         self.untraceable: Exception | None = None  # why it is eager
         self.chunk = 0
         self.eps = 0.0
@@ -192,12 +198,12 @@ class Engine:
             * (2 if jnp.issubdtype(o.dtype, jnp.complexfloating) else 1)
             for o in self.outputs
         )
-        inputs = arguments.size
-        self.value = Program(self._value, (self.size,), wide)
-        self.pull = Program(self._pull, (self.size, inputs), wide)
+        inputs, eager = arguments.size, arguments.eager
+        self.value = Program(self._value, (self.size,), wide, eager)
+        self.pull = Program(self._pull, (self.size, inputs), wide, eager)
         # of the primal and the gradient together, as in the derivative of x ↦ f(x) ∂f(x)
-        self.pull_twice = Program(self._pull_twice, (inputs, self.size), wide)
-        self.gradient_twice = Program(self._gradient_twice, (inputs, self.size), wide)
+        self.pull_twice = Program(self._pull_twice, (inputs, self.size), wide, eager)
+        self.gradient_twice = Program(self._gradient_twice, (inputs, self.size), wide, eager)
 
     def of_leaves(self, integers: Sequence[Any]) -> Callable[..., list[Any]]:
         """The function of its differentiable leaves alone; it returns its inexact outputs.
@@ -242,7 +248,7 @@ class Engine:
         arrays = self.arguments.differentiable(self.arguments.given.astype(self.dtype), self.wide)
         try:
             return jax.eval_shape(self.of_leaves(self.arguments.integers), arrays)
-        except UNTRACEABLE:
+        except (*UNTRACEABLE, jax.errors.UnexpectedTracerError):
             return self.of_leaves(self.arguments.integers)([jnp.asarray(a) for a in arrays])
 
     def forward(self, x: Any, integers: Sequence[Any]) -> tuple[Any, Callable[[Any], Any]]:

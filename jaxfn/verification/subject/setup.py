@@ -126,7 +126,7 @@ def applied_rules(
     """The custom rules that `fun` applies, or None where it cannot be traced."""
     try:
         return custom_rules(fun, *args)
-    except UNTRACEABLE as error:
+    except (*UNTRACEABLE, jax.errors.UnexpectedTracerError) as error:
         notes.append(f"fun cannot be traced: {line(error)}")
         return None
 
@@ -204,7 +204,7 @@ def make_subject(
                 return _subject(fun, held, reference, surrogate, options)
             except RuleError:  # others have to be held
                 continue
-        raise
+        return _subject(fun, Arguments(args, names, eager=True), reference, surrogate, options)
 
 
 def _held(arguments: Arguments) -> Iterator[frozenset[int]]:
@@ -230,6 +230,7 @@ def _subject(
     name = _reference_name(fun, rules, reference, surrogate)
     if reference is None and surrogate is None:
         reference = default_reference(fun, rules, notes)
+    outermost = [rule for rule in rules or () if "custom_" not in rule.where]
     target = surrogate if surrogate is not None else reference
     native, native_target, rule, other = _engines(fun, target, arguments, notes)
     wide = rule is not native
@@ -245,7 +246,8 @@ def _subject(
         np.random.default_rng(options["seed"]),
         linear=options["linear"],
         loops=bool(jaxprs.LOOPS & rule.value.primitives),
-        composed=sum(rule.count for rule in rules or () if "custom_" not in rule.where) > 1,
+        composed=sum(rule.count for rule in outermost) > 1,
+        has_tangent_rule=any(rule.kind == "custom_jvp" for rule in outermost),
         has_surrogate=surrogate is not None,
         domain=options["domain"],
         name=function_name(fun),

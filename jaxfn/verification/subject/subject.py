@@ -28,6 +28,7 @@ class Subject:
         reference: what autodiff differentiates; None where it cannot.
         values: the function whose differences are the gradient: `fun`, or the surrogate.
         native: the rule in the precision of the arguments; `native_reference` likewise.
+        has_tangent_rule: whether it applies a `custom_jvp` rule, not in the body of another one.
         composed: whether the function applies several rules, one after another.
         name: what the function is called in a line of Python; `reference_name` likewise.
         rng: the source of all random choices, one after the other.
@@ -46,6 +47,7 @@ class Subject:
     loops: bool = False
     composed: bool = False
     has_surrogate: bool = False
+    has_tangent_rule: bool = False
     domain: Any = None
     name: str = "fun"
     reference_name: str = "reference"
