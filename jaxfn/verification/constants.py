@@ -52,6 +52,7 @@ SINGULAR = 1e10  # times the usual gradient: so large is that of a matrix that i
 RIGHT_BESIDE = 1e-5  # of the largest gradient: rule and autodiff agree beside a point
 EXTREME_MAGNITUDE = 1e10  # of an element: from here on an argument is plausible no longer
 DIGITS_ULPS = 1e3  # of the usual gradient times how much larger the argument is than the given
+CONVERGED = 1e-6  # of the value: an iteration that changes it by more in a step goes on
 OPPOSITE = 1e-3  # of the expected gradient: as near to minus it, a sign is wrong and no digit lost
 BETWEEN = 1e-6  # of the gradient along a direction: as near is between two slopes
 

@@ -22,6 +22,7 @@ from jaxfn.verification.evidence.reservations import (
     RIGHT,
     WRONG,
     Judgement,
+    converged,
     in_range,
     met,
     ties,
@@ -52,7 +53,7 @@ def judge(subject: Subject, found: Comparison) -> list[Judgement]:
     ]
     judged = _look_again(subject, found, first)
     judged = met(subject, found, trusted(found, in_range(subject, found, judged)))
-    judged = digits_lost(subject, found, judged)
+    judged = converged(subject, found, digits_lost(subject, found, judged))
     return judged + ties(subject, found, judged)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxfn.verification import constants
 from jaxfn.verification.evidence.agreement import Comparison
 from jaxfn.verification.evidence.differences import Direction, Values, evaluate, steps_of
-from jaxfn.verification.points.probes import GIVEN, NEAR, SPECIAL
+from jaxfn.verification.points.probes import GIVEN, NEAR, SPECIAL, columns_of
 from jaxfn.verification.subject.subject import Subject, run_rows
 
 RIGHT, WRONG, OPEN, KINK, DIGITS = "right", "wrong", "open", "kink", "digits lost"
@@ -75,6 +75,33 @@ def in_range(subject: Subject, found: Comparison, judged: list[Judgement]) -> li
                 one = replace(one, outcome=OPEN)
         out.append(one)
     return out
+
+
+def converged(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[Judgement]:
+    """Errors where an iteration of a fixed number of steps has not converged do not count.
+
+    Where it has converged at the given point, its rule is that of the limit: elsewhere another
+    step may still change the value, and no rule is right.
+    """
+    places = {one.item for one in judged if one.outcome == WRONG and found.which[one.item] != 0}
+    if not places or not subject.values.iterates_for_long():
+        return judged
+    items = [0, *sorted(places)]
+    change = _change_by_a_step(subject, found, items)
+    if not change[0] <= constants.CONVERGED:
+        return judged
+    open_ = {item for item, by in zip(items, change, strict=True) if not by <= constants.CONVERGED}
+    return [replace(one, outcome=OPEN) if one.item in open_ else one for one in judged]
+
+
+def _change_by_a_step(subject: Subject, found: Comparison, items: list[int]) -> np.ndarray:
+    """By how much one more step changes the values, relative to their size."""
+    x, integers = columns_of([found.probe_of(item) for item in items])
+    values = run_rows(subject.values.value, x, integers)[0]
+    longer = run_rows(subject.values.longer_value, x, integers)[0]
+    with np.errstate(all="ignore"):
+        size = np.abs(values).max(axis=1, initial=0.0)
+        return np.abs(longer - values).max(axis=1, initial=0.0) / np.where(size > 0, size, 1.0)
 
 
 def _singular(found: Comparison, one: Judgement) -> bool:

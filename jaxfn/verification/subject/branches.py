@@ -21,7 +21,7 @@ CALLS = {"pjit", "jit", "closed_call", "core_call", "remat2", "checkpoint", "cus
 CALLS |= {"custom_jvp_call", "custom_vjp_call_jaxpr"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Branches:
     """What was found on the way, by the position of the integer argument."""
 

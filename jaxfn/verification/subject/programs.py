@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxfn.verification.subject import jaxprs
 from jaxfn.verification.subject.branches import branch_values
+from jaxfn.verification.subject.convergence import iterates_for_long, with_one_more_step
 from jaxfn.verification.subject.coordinates import (
     Arguments,
     concrete_cotangents,
@@ -243,6 +244,21 @@ class Engine:
         with precision(self.wide):
             arrays = self.arguments.concrete(self.arguments.given, self.wide)
             return jax.make_jaxpr(lambda a, i: self.of_leaves(i)(a))(arrays, integers)
+
+    def iterates_for_long(self) -> bool:
+        """Whether the function repeats a step a fixed number of times, as an iteration does."""
+        return self.traced is not None and iterates_for_long(self.traced)
+
+    @functools.cached_property
+    def longer_value(self) -> Program:
+        """The function's values with one more step of each iteration."""
+        longer = with_one_more_step(self.traced)
+
+        def value(x: Any, integers: Any) -> tuple[Any]:
+            arrays = self.arguments.differentiable(x, self.wide)
+            return (flatten_output(longer(*arrays, *integers), self.dtype),)
+
+        return Program(value, (self.size,), self.wide)
 
     def _shapes(self) -> list[Any]:
         arrays = self.arguments.differentiable(self.arguments.given.astype(self.dtype), self.wide)
