@@ -4,12 +4,13 @@ and what came."""
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 Pair = tuple[int, int]
@@ -50,9 +51,35 @@ def check_number(op: str, name: str, value: Any) -> float:
     """A positive, finite Python number."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{op}: expected {name} to be a Python number, got {type(value).__name__}")
-    if not 0 < value < np.inf:
-        raise ValueError(f"{op}: expected {name} to be positive and finite, got {value}")
+    check_positive(op, name, value)
     return float(value)
+
+
+def check_positive(op: str, name: str, value: Any) -> None:
+    """Refuses a number or an array with an element that is not positive and finite."""
+    check_elements(op, name, value, "positive and finite", lambda a: (a > 0) & (a < np.inf))
+
+
+def check_elements(
+    op: str, name: str, value: Any, expected: str, holds: Callable[[np.ndarray], Any]
+) -> None:
+    """Refuses a number or an array with an element for which `holds` is false; `expected` says in
+    words what it asks. What is traced, or in part on another machine, has no values to look at."""
+    known = concrete(value)
+    if known is None or np.all(right := holds(known)):
+        return
+    place = tuple(map(int, np.argwhere(~right)[0]))
+    where = f" at {list(place)}" if place else ""
+    raise ValueError(f"{op}: expected {name} to be {expected}, got {known[place]:g}{where}")
+
+
+def concrete(value: Any) -> np.ndarray | None:
+    """The elements of a number or an array; None where they cannot be looked at."""
+    if not isinstance(value, jax.Array) and hasattr(value, "__jax_array__"):
+        value = value.__jax_array__()
+    if isinstance(value, Tracer) or not getattr(value, "is_fully_addressable", True):
+        return None
+    return np.asarray(value, np.float64)
 
 
 def check_axis(op: str, name: str, array: jax.Array, axis: Any) -> int:

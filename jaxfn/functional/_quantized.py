@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from jax.typing import ArrayLike
 
-from jaxfn.functional._checks import REAL, as_array, check_axis
+from jaxfn.functional._checks import REAL, as_array, check_axis, check_positive
 
 MOST_BITS = 16
 
@@ -16,8 +16,10 @@ def channel_axis(op: str, x: jax.Array, axis: int | None) -> int | None:
 
 
 def parameter(op: str, name: str, value: ArrayLike, x: jax.Array, axis: int | None) -> jax.Array:
-    """A floating parameter of the quantiser, in the shape that broadcasts against x."""
-    return spread(op, name, as_array(op, name, value, REAL), x, axis)
+    """A positive floating parameter of the quantiser, in the shape that broadcasts against x."""
+    spreading = spread(op, name, as_array(op, name, value, REAL), x, axis)
+    check_positive(op, name, value)  # as it was given: within jit an array that was made is traced
+    return spreading
 
 
 def spread(op: str, name: str, array: jax.Array, x: jax.Array, axis: int | None) -> jax.Array:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxfn._jax_internals import checkpointed_tangent
+from jaxfn.functional._checks import check_elements, check_positive, concrete
 from jaxfn.functional.activation import is_positive_or_nan
 
 
@@ -35,9 +36,7 @@ def widened(x: jax.Array) -> jax.Array:
 
 def as_scalar(op: str, name: str, value: Any) -> ArrayLike:
     """`value`, a real number or an array of shape [] that may be traced; else an error."""
-    if is_number(value):
-        if np.isnan(value):
-            raise ValueError(f"{op}: expected {name} to be a number, got nan")
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, jax.Array | np.ndarray):
         got = type(value).__name__
@@ -49,23 +48,38 @@ def as_scalar(op: str, name: str, value: Any) -> ArrayLike:
     return value
 
 
-def as_positive(op: str, name: str, value: Any, zero: bool = False) -> ArrayLike:
-    """`as_scalar`, and if it is a number above 0, or 0 where that is allowed."""
+# Each refuses values that can be looked at; traced ones pass.
+
+
+def as_finite(op: str, name: str, value: Any) -> ArrayLike:
+    """`as_scalar`, and finite."""
     value = as_scalar(op, name, value)
-    if is_number(value) and (value < 0 or (value == 0 and not zero)):
-        least = "at least 0" if zero else "above 0"
-        raise ValueError(f"{op}: expected {name} to be {least}, got {value:g}")
+    check_elements(op, name, value, "finite", np.isfinite)
+    return value
+
+
+def as_positive(op: str, name: str, value: Any) -> ArrayLike:
+    """`as_scalar`, positive and finite."""
+    value = as_scalar(op, name, value)
+    check_positive(op, name, value)
+    return value
+
+
+def as_limit(op: str, name: str, value: Any) -> ArrayLike:
+    """`as_scalar`, and at least 0; infinity is no limit."""
+    value = as_scalar(op, name, value)
+    check_elements(op, name, value, "at least 0", lambda a: a >= 0)
     return value
 
 
 def as_bounds(op: str, low: Any, high: Any) -> tuple[ArrayLike, ArrayLike]:
-    """`as_scalar` of both, and if they are numbers in order."""
+    """`as_scalar` of both, in order; an infinite bound is none."""
     low, high = as_scalar(op, "low", low), as_scalar(op, "high", high)
-    if is_number(low) and is_number(high) and low > high:
-        raise ValueError(f"{op}: expected low at most high, got low {low:g} and high {high:g}")
+    for name, bound in (("low", low), ("high", high)):
+        check_elements(op, name, bound, "a number", lambda a: ~np.isnan(a))
+    lowest, highest = concrete(low), concrete(high)
+    if lowest is not None and highest is not None and lowest > highest:
+        raise ValueError(
+            f"{op}: expected low at most high, got low {lowest:g} and high {highest:g}"
+        )
     return low, high
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a real number of Python or numpy, whose value can be looked at."""
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -33,7 +33,7 @@ def sign_ste(x: ArrayLike, clip_value: ArrayLike = 1.0) -> jax.Array:
 
     Raises:
       TypeError: if x is not an array of floating dtype, or `clip_value` not a real scalar.
-      ValueError: if `clip_value` is a negative number or nan.
+      ValueError: if `clip_value` is negative or nan; a traced one is not looked at.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn
@@ -47,7 +47,7 @@ def sign_ste(x: ArrayLike, clip_value: ArrayLike = 1.0) -> jax.Array:
     arXiv:1602.02830; `ste_sign` of larq.
     """
     x = as_array("sign_ste", "x", x)
-    clip_value = _surrogate.as_positive("sign_ste", "clip_value", clip_value, zero=True)
+    clip_value = _surrogate.as_limit("sign_ste", "clip_value", clip_value)
     return _sign_ste(x, jnp.asarray(clip_value, x.dtype))
 
 
@@ -110,14 +110,14 @@ def swish_sign(x: ArrayLike, beta: ArrayLike = 5.0) -> jax.Array:
 
     Args:
       x: any shape, of floating dtype.
-      beta: number or scalar array, perhaps traced, above 0.
+      beta: number or scalar array, perhaps traced, positive and finite.
 
     Returns:
       Same shape and dtype as x.
 
     Raises:
       TypeError: if x is not an array of floating dtype, or `beta` not a real scalar.
-      ValueError: if `beta` is a number that is not above 0.
+      ValueError: if `beta` is not positive and finite; a traced one is not looked at.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn
@@ -169,7 +169,8 @@ def ternary_ste(
 
     Raises:
       TypeError: if x is not an array of floating dtype, or an argument not a real scalar.
-      ValueError: if an argument is a negative number or nan, or a string other than `"mean"`.
+      ValueError: if an argument is negative or nan (a traced one is not looked at), or a string
+        other than `"mean"`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn
@@ -183,7 +184,7 @@ def ternary_ste(
     larq.
     """
     x = as_array("ternary_ste", "x", x)
-    clip_value = _surrogate.as_positive("ternary_ste", "clip_value", clip_value, zero=True)
+    clip_value = _surrogate.as_limit("ternary_ste", "clip_value", clip_value)
     if isinstance(threshold, str):
         if threshold != "mean":
             raise ValueError(
@@ -191,7 +192,7 @@ def ternary_ste(
             )
         threshold = 0.7 * jnp.mean(jnp.abs(_surrogate.widened(jax.lax.stop_gradient(x))))
     else:
-        threshold = _surrogate.as_positive("ternary_ste", "threshold", threshold, zero=True)
+        threshold = _surrogate.as_limit("ternary_ste", "threshold", threshold)
     return _ternary_ste(x, jnp.asarray(threshold, x.dtype), jnp.asarray(clip_value, x.dtype))
 
 

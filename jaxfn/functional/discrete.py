@@ -12,7 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxfn._jax_internals import checkpointed_tangent
-from jaxfn.functional._checks import as_array, check_axis, check_key, check_number
+from jaxfn.functional._checks import as_array, check_axis, check_key, check_number, check_positive
 from jaxfn.functional._rules import accumulator
 
 
@@ -52,7 +52,8 @@ def gumbel_softmax(
     Raises:
       TypeError: if the logits are not of floating dtype, `key` is no key, `hard` no bool, or `axis`
         no int.
-      ValueError: if the temperature is not [] or not positive, or there is no such axis.
+      ValueError: if the temperature is not [], or not positive and finite (a traced one is not
+        looked at), or there is no such axis.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn
@@ -142,6 +143,7 @@ def _temperature(op: str, value: Any) -> jax.Array:
         raise ValueError(
             f"{op}: expected temperature [], got temperature {list(temperature.shape)}"
         )
+    check_positive(op, "temperature", value)
     return temperature
 
 

@@ -26,7 +26,7 @@ def reverse_gradient(x: ArrayLike, scale: ArrayLike = 1.0) -> jax.Array:
 
     Raises:
       TypeError: if x is not an array of floating dtype, or `scale` not a real scalar.
-      ValueError: if `scale` is nan.
+      ValueError: if `scale` is not finite; a traced one is not looked at.
 
     Example:
       >>> import jax, jaxfn
@@ -37,7 +37,7 @@ def reverse_gradient(x: ArrayLike, scale: ArrayLike = 1.0) -> jax.Array:
     arXiv:1409.7495.
     """
     x = as_array("reverse_gradient", "x", x)
-    scale = _surrogate.as_scalar("reverse_gradient", "scale", scale)
+    scale = _surrogate.as_finite("reverse_gradient", "scale", scale)
     return _scale_gradient(x, -jnp.asarray(scale))
 
 
@@ -56,7 +56,7 @@ def scale_gradient(x: ArrayLike, scale: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: if x is not an array of floating dtype, or `scale` not a real scalar.
-      ValueError: if `scale` is nan.
+      ValueError: if `scale` is not finite; a traced one is not looked at.
 
     Example:
       >>> import jax, jaxfn
@@ -67,7 +67,7 @@ def scale_gradient(x: ArrayLike, scale: ArrayLike) -> jax.Array:
     Source: `optax.scale_gradient`.
     """
     x = as_array("scale_gradient", "x", x)
-    return _scale_gradient(x, jnp.asarray(_surrogate.as_scalar("scale_gradient", "scale", scale)))
+    return _scale_gradient(x, jnp.asarray(_surrogate.as_finite("scale_gradient", "scale", scale)))
 
 
 @jax.custom_jvp
@@ -101,7 +101,7 @@ def clip_gradient(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: if x is not an array of floating dtype, or a bound not a real scalar.
-      ValueError: if the bounds are numbers and low is above high, or one is nan.
+      ValueError: if low is above high, or one is nan; traced bounds are not looked at.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn
@@ -156,7 +156,7 @@ def clip_gradient_norm(x: Any, max_norm: ArrayLike) -> Any:
 
     Raises:
       TypeError: if a leaf of x is not an array of floating dtype, or `max_norm` not a real scalar.
-      ValueError: if `max_norm` is a negative number or nan.
+      ValueError: if `max_norm` is negative or nan; a traced one is not looked at.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn
@@ -173,7 +173,7 @@ def clip_gradient_norm(x: Any, max_norm: ArrayLike) -> Any:
         as_array("clip_gradient_norm", f"x{jax.tree_util.keystr(path)}", leaf)
         for path, leaf in leaves
     ]
-    max_norm = _surrogate.as_positive("clip_gradient_norm", "max_norm", max_norm, zero=True)
+    max_norm = _surrogate.as_limit("clip_gradient_norm", "max_norm", max_norm)
     return structure.unflatten(_clip_gradient_norm(arrays, jnp.asarray(max_norm)))
 
 

@@ -42,7 +42,8 @@ def pact(x: ArrayLike, alpha: ArrayLike, *, bits: int = 4) -> jax.Array:
 
     Raises:
       TypeError: if x or `alpha` is not an array of floating dtype, or `bits` no int.
-      ValueError: if `alpha` is not [], or `bits` outside its range.
+      ValueError: if `alpha` is not [], or not positive and finite (a traced one is not looked at),
+        or `bits` outside its range.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn

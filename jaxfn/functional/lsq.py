@@ -61,7 +61,8 @@ def lsq(
     Raises:
       TypeError: if x or `step_size` is not of floating dtype, `bits` or `axis` no int, `signed` no
         bool, `grad_scale` no number.
-      ValueError: if a shape does not fit, or a number is outside its range.
+      ValueError: if a shape does not fit, a number is outside its range, or a step size is not
+        positive and finite (a traced one is not looked at).
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn

@@ -59,7 +59,8 @@ def fake_quantize(
     Raises:
       TypeError: if x or `scale` is not of floating dtype, `zero_point` not of integer dtype, or
         `quant_min`, `quant_max` or `axis` no int.
-      ValueError: if a shape does not fit, or an int is outside its range.
+      ValueError: if a shape does not fit, an int is outside its range, or a scale is not positive
+        and finite (a traced one is not looked at).
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn

@@ -209,7 +209,7 @@ def clip_ste(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: if x is not an array of floating dtype, or a bound not a real scalar.
-      ValueError: if the bounds are numbers and low is above high, or one is nan.
+      ValueError: if low is above high, or one is nan; traced bounds are not looked at.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxfn

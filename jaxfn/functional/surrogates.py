@@ -33,14 +33,14 @@ def sigmoid(alpha: ArrayLike = 4.0) -> Surrogate:
     same with α = `slope` = 25, but nan where exp(−25x) overflows.
 
     Args:
-      alpha: number or scalar array, perhaps traced, above 0.
+      alpha: number or scalar array, perhaps traced, positive and finite.
 
     Returns:
       x ↦ s(x).
 
     Raises:
       TypeError: if `alpha` is not a real scalar.
-      ValueError: if it is a number that is not above 0.
+      ValueError: if it is not positive and finite; a traced one is not looked at.
 
     Source: Zenke and Ganguli, "SuperSpike", 2018, arXiv:1705.11146.
     """
@@ -58,14 +58,14 @@ def atan(alpha: ArrayLike = 2.0) -> Surrogate:
     `arctan` is another: 1 / (π(1 + (πkx)²)), with the peak 1/π.
 
     Args:
-      alpha: number or scalar array, perhaps traced, above 0.
+      alpha: number or scalar array, perhaps traced, positive and finite.
 
     Returns:
       x ↦ s(x).
 
     Raises:
       TypeError: if `alpha` is not a real scalar.
-      ValueError: if it is a number that is not above 0.
+      ValueError: if it is not positive and finite; a traced one is not looked at.
 
     Source: Fang, Yu, Chen, Masquelier, Huang and Tian, "Incorporating Learnable Membrane Time
     Constant to Enhance Learning of Spiking Neural Networks", 2021, arXiv:2007.05785.
@@ -84,14 +84,14 @@ def fast_sigmoid(slope: ArrayLike = 25.0) -> Surrogate:
     SpikingJelly's `SuperSpike` is k times as large, and snnax's `superspike` lacks the square.
 
     Args:
-      slope: k, number or scalar array, perhaps traced, above 0.
+      slope: k, number or scalar array, perhaps traced, positive and finite.
 
     Returns:
       x ↦ s(x).
 
     Raises:
       TypeError: if `slope` is not a real scalar.
-      ValueError: if it is a number that is not above 0.
+      ValueError: if it is not positive and finite; a traced one is not looked at.
 
     Source: Zenke and Ganguli, "SuperSpike", 2018, arXiv:1705.11146.
     """
@@ -109,14 +109,14 @@ def triangular(slope: ArrayLike = 1.0) -> Surrogate:
     `triangular` is no triangle, but a constant of either sign.
 
     Args:
-      slope: k, number or scalar array, perhaps traced, above 0.
+      slope: k, number or scalar array, perhaps traced, positive and finite.
 
     Returns:
       x ↦ s(x).
 
     Raises:
       TypeError: if `slope` is not a real scalar.
-      ValueError: if it is a number that is not above 0.
+      ValueError: if it is not positive and finite; a traced one is not looked at.
 
     Source: Esser et al., "Convolutional Networks for Fast, Energy-Efficient Neuromorphic
     Computing", 2016, arXiv:1603.08270.
@@ -135,14 +135,14 @@ def boxcar(width: ArrayLike = 2.0) -> Surrogate:
     whose boxes are 0 at the edges.
 
     Args:
-      width: w, number or scalar array, perhaps traced, above 0.
+      width: w, number or scalar array, perhaps traced, positive and finite.
 
     Returns:
       x ↦ s(x).
 
     Raises:
       TypeError: if `width` is not a real scalar.
-      ValueError: if it is a number that is not above 0.
+      ValueError: if it is not positive and finite; a traced one is not looked at.
 
     Source: Wu, Deng, Li, Zhu and Shi, "Spatio-Temporal Backpropagation for Training
     High-Performance Spiking Neural Networks", 2018, arXiv:1706.02609.
@@ -160,14 +160,14 @@ def gaussian(sigma: ArrayLike = 0.5) -> Surrogate:
     Peak 1/(√(2π)·σ), 0.798 by default, area 1.
 
     Args:
-      sigma: σ, number or scalar array, perhaps traced, above 0.
+      sigma: σ, number or scalar array, perhaps traced, positive and finite.
 
     Returns:
       x ↦ s(x).
 
     Raises:
       TypeError: if `sigma` is not a real scalar.
-      ValueError: if it is a number that is not above 0.
+      ValueError: if it is not positive and finite; a traced one is not looked at.
 
     Source: Yin, Corradi and Bohté, "Accurate and efficient time-domain classification with
     adaptive spiking recurrent neural networks", 2021, arXiv:2103.12593.

@@ -224,7 +224,7 @@ def test_a_rule_that_is_not_reversed_fails():
         (lambda: jaxfn.reverse_gradient(X, X), TypeError, r"scale to be .*, got float32\[2\]"),
         (lambda: jaxfn.scale_gradient([1.0], 2), TypeError, "scale_gradient: expected x .* list"),
         (lambda: jaxfn.scale_gradient(X, "2"), TypeError, "scale to be a number .*, got str"),
-        (lambda: jaxfn.scale_gradient(X, NAN), ValueError, "scale to be a number, got nan"),
+        (lambda: jaxfn.scale_gradient(X, NAN), ValueError, "scale to be finite, got nan"),
         (lambda: jaxfn.clip_gradient(jnp.arange(2), 0, 1), TypeError, "clip_gradient: expected x"),
         (lambda: jaxfn.clip_gradient(X, 1, -1), ValueError, "low at most high, got low 1 and"),
         (lambda: jaxfn.clip_gradient(X, None, 1), TypeError, "low to be .*, got NoneType"),

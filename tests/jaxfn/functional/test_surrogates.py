@@ -62,9 +62,10 @@ def test_a_surrogate_is_a_pytree_of_its_parameter(name):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (0, ValueError, "to be above 0, got 0"),
-        (-1.5, ValueError, "to be above 0, got -1.5"),
-        (np.nan, ValueError, "to be a number, got nan"),
+        (0, ValueError, "to be positive and finite, got 0"),
+        (-1.5, ValueError, "to be positive and finite, got -1.5"),
+        (np.nan, ValueError, "to be positive and finite, got nan"),
+        (jnp.float32(np.inf), ValueError, "to be positive and finite, got inf"),
         ("4", TypeError, "to be a number or a scalar array, got str"),
         (jnp.ones(2), TypeError, r"to be a number or a scalar array, got float32\[2\]"),
     ],
