@@ -3,9 +3,10 @@ and what came."""
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,37 @@ from jax.typing import ArrayLike
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 REAL = ("float16", "bfloat16", "float32", "float64")
 REAL_OR_COMPLEX = (*REAL, "complex64", "complex128")
+
+# What the layouts of PyTorch are mistaken for.
+NCHW = "looks like NCHW; images are NHWC: jnp.moveaxis(x, 1, -1)"
+OIHW = "looks like OIHW; kernels are HWIO: jnp.transpose(kernel, (2, 3, 1, 0))"
+
+
+def other_names(
+    **names: str,
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Decorates an operation whose arguments other libraries call differently: the error says what
+    they are called here (Python's own has a suggestion from 3.12 on, and for some names alone).
+
+    Args:
+      names: their name, and ours.
+    """
+
+    def decorate(operation: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @functools.wraps(operation)
+        def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+            for theirs in kwargs.keys() & names.keys():
+                raise TypeError(f"{operation.__name__}: expected {names[theirs]}, got {theirs}")
+            return operation(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 def as_array(op: str, name: str, value: ArrayLike, dtypes: Sequence[str] = REAL) -> jax.Array:
@@ -36,6 +65,25 @@ def check_rank(op: str, name: str, array: jax.Array, rank: int, layout: str) -> 
     """Refuses an `array` that is not of rank `rank`, written as `layout` in the message."""
     if array.ndim != rank:
         raise ValueError(f"{op}: expected {name} {layout}, got {name} {list(array.shape)}")
+
+
+def layout_hint(x: jax.Array, kernel: jax.Array) -> str:
+    """For an x and a kernel that do not match: in which of PyTorch's layouts they would, or ""."""
+    as_nhwc = x.shape[3], x.shape[1:3]
+    as_nchw = x.shape[1], x.shape[2:4]
+    as_hwio = kernel.shape[2], kernel.shape[:2]
+    as_oihw = kernel.shape[1], kernel.shape[2:4]
+    fitting = []
+    for hint, (channels, size), (kernel_channels, window) in (
+        (NCHW, as_nchw, as_hwio),
+        (OIHW, as_nhwc, as_oihw),
+        (f"{NCHW}; kernel {OIHW}", as_nchw, as_oihw),
+    ):
+        is_square = window[0] == window[1]  # as most are: a kernel in the wrong layout is not
+        fits = window[0] <= size[0] and window[1] <= size[1]
+        if channels == kernel_channels and fits and (is_square or hint == NCHW):
+            fitting.append((not is_square, f", {hint}"))
+    return min(fitting, key=operator.itemgetter(0), default=(False, ""))[1]
 
 
 def check_int(op: str, name: str, value: Any, low: int, high: int) -> int:
@@ -116,15 +164,19 @@ def as_pair(op: str, name: str, value: Any, minimum: int) -> Pair:
     return pair
 
 
-def as_padding(op: str, padding: Any, size: Pair, window: Pair, stride: Pair) -> Pads:
-    """`padding` as ((top, bottom), (left, right)), checked against images of `size`.
+def as_padding(
+    op: str, padding: Any, size: Pair, window: Pair, stride: Pair, hint: str = ""
+) -> Pads:
+    """`padding` as ((top, bottom), (left, right)), checked against images of `size`; `hint` is said
+    where a window is larger.
 
     "SAME" gives ceil(size / stride) outputs, with the odd row or column of zeros at the end, as in
     XLA and TensorFlow.
     """
     if isinstance(padding, str):
-        if padding not in ("VALID", "SAME"):
-            raise ValueError(f'{op}: expected padding "VALID" or "SAME", got {padding!r}')
+        if padding not in _PADDINGS:
+            meant = f', in upper case: "{padding.upper()}"' * (padding.upper() in _PADDINGS)
+            raise ValueError(f'{op}: expected padding "VALID" or "SAME", got {padding!r}{meant}')
         same = padding == "SAME"
         rows, columns = (
             _same(n, k, s) if same else (0, 0) for n, k, s in zip(size, window, stride, strict=True)
@@ -136,9 +188,12 @@ def as_padding(op: str, padding: Any, size: Pair, window: Pair, stride: Pair) ->
     if size[0] + sum(rows) < window[0] or size[1] + sum(columns) < window[1]:
         raise ValueError(
             f"{op}: expected a window no larger than the padded image, got window "
-            f"{list(window)} for an image of {list(size)} with padding {padding!r}"
+            f"{list(window)} for an image of {list(size)} with padding {padding!r}{hint}"
         )
     return rows, columns
+
+
+_PADDINGS = ("VALID", "SAME")
 
 
 def _same(size: int, window: int, stride: int) -> Pair:
@@ -152,9 +207,14 @@ def _explicit_pads(op: str, padding: Any) -> Pads:
         rows, columns = map(_int_pair, sides)
         if rows is not None and columns is not None:
             return rows, columns
+    pair, hint = _int_pair(padding), ""
+    if pair is not None:  # PyTorch's
+        rows, columns = pair
+        same = f"{rows} or " if rows == columns else ""
+        hint = f", perhaps for {same}{((rows, rows), (columns, columns))}"
     raise TypeError(
         f'{op}: expected padding "VALID", "SAME", an int or ((top, bottom), (left, right)), '
-        f"got {padding!r}"
+        f"got {padding!r}{hint}"
     )
 
 

@@ -19,13 +19,23 @@ from jaxfn.functional._batch_last import (
     to_batch_first,
     to_batch_last,
 )
-from jaxfn.functional._checks import Pads, Pair, as_array, as_padding, as_pair, check_rank
+from jaxfn.functional._checks import (
+    Pads,
+    Pair,
+    as_array,
+    as_padding,
+    as_pair,
+    check_rank,
+    layout_hint,
+    other_names,
+)
 from jaxfn.functional._rules import Saved, accumulator, expand, save, transpose
 
 # An int, "VALID", "SAME", or ((top, bottom), (left, right)).
 Padding: TypeAlias = int | Literal["VALID", "SAME"] | Sequence[Sequence[int]]
 
 
+@other_names(strides="stride", weight="kernel")
 def conv2d(
     x: ArrayLike,
     kernel: ArrayLike,
@@ -96,7 +106,7 @@ def checked(
     if kernel.shape[2] != x.shape[3]:
         raise ValueError(
             f"{op}: expected kernel [h, w, {x.shape[3]}, out] to match x "
-            f"{list(x.shape)}, got kernel {list(kernel.shape)}"
+            f"{list(x.shape)}, got kernel {list(kernel.shape)}{layout_hint(x, kernel)}"
         )
     if bias is not None:
         bias = as_array(op, "bias", bias)

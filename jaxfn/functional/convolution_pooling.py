@@ -24,7 +24,7 @@ from jaxfn.functional._batch_last import (
     to_batch_first,
     to_batch_last,
 )
-from jaxfn.functional._checks import Pads, Pair, as_pair
+from jaxfn.functional._checks import Pads, Pair, as_pair, other_names
 from jaxfn.functional._rules import Saved, expand, save, transpose
 from jaxfn.functional.convolution import Padding
 
@@ -33,6 +33,7 @@ from jaxfn.functional.convolution import Padding
 _MOST_WORK = 2.5
 
 
+@other_names(strides="stride", weight="kernel", window_shape="window", kernel_size="window")
 def conv2d_relu_max_pool2d(
     x: ArrayLike,
     kernel: ArrayLike,

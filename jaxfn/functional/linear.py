@@ -54,9 +54,10 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> ja
     size = x.shape[-1]
     check_rank("linear", "weight", weight, 2, f"[{size}, out]")
     if weight.shape[0] != size:
+        hint = ", looks like PyTorch's [out, in]: weight.T" if weight.shape[1] == size else ""
         raise ValueError(
             f"linear: expected weight [{size}, out] to match x [..., {size}], "
-            f"got weight {list(weight.shape)}"
+            f"got weight {list(weight.shape)}{hint}"
         )
     if bias is not None:
         bias = as_array("linear", "bias", bias, REAL_OR_COMPLEX)

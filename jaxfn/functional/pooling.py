@@ -22,12 +22,22 @@ from jaxfn.functional._batch_last import (
     to_batch_last,
     view,
 )
-from jaxfn.functional._checks import Pads, Pair, as_array, as_padding, as_pair, check_rank
+from jaxfn.functional._checks import (
+    NCHW,
+    Pads,
+    Pair,
+    as_array,
+    as_padding,
+    as_pair,
+    check_rank,
+    other_names,
+)
 from jaxfn.functional._rules import explicit_sharding
 from jaxfn.functional.activation import is_positive_or_nan, relu
 from jaxfn.functional.convolution import Padding
 
 
+@other_names(strides="stride", window_shape="window", kernel_size="window")
 def max_pool2d(
     x: ArrayLike,
     window: int | Sequence[int] = 2,
@@ -80,6 +90,7 @@ def max_pool2d(
     return _pool(x, windows, strides, pads, rectified=False)
 
 
+@other_names(strides="stride", window_shape="window", kernel_size="window")
 def relu_max_pool2d(
     x: ArrayLike,
     window: int | Sequence[int] = 2,
@@ -142,7 +153,9 @@ def _checked(
     check_rank(op, "x", x, 4, "[N, H, W, C]")
     windows = as_pair(op, "window", window, 1)
     strides = windows if stride is None else as_pair(op, "stride", stride, 1)
-    pads = as_padding(op, padding, (x.shape[1], x.shape[2]), windows, strides)
+    is_nchw = x.shape[1] < windows[0] <= x.shape[2] and windows[1] <= x.shape[3]
+    hint = f", {NCHW}" if is_nchw else ""
+    pads = as_padding(op, padding, (x.shape[1], x.shape[2]), windows, strides, hint)
     for size, pad in zip(windows, pads, strict=True):
         if max(pad) >= size:
             raise ValueError(

@@ -188,9 +188,18 @@ def test_mixed_dtypes():
         (None, {"stride": 1.5}, TypeError, "expected stride to be an int or a pair of ints"),
         (None, {"stride": (1, 2, 3)}, TypeError, r"expected stride .* got \(1, 2, 3\)"),
         (None, {"stride": True}, TypeError, "expected stride .* got True"),
-        (None, {"padding": "same"}, ValueError, 'padding "VALID" or "SAME", got \'same\''),
+        (None, {"padding": "same"}, ValueError, '"SAME", got \'same\', in upper case: "SAME"$'),
+        (None, {"padding": "full"}, ValueError, 'padding "VALID" or "SAME", got \'full\'$'),
         (None, {"padding": -1}, ValueError, "padding of at least 0, got -1"),
-        (None, {"padding": (1, 1)}, TypeError, r"\(\(top, bottom\), \(left, right\)\), got \(1, 1"),
+        (
+            None,
+            {"padding": (1, 1)},
+            TypeError,
+            r"\(left, right\)\), got \(1, 1\), perhaps for 1 or \(\(1, 1\), \(1, 1\)\)$",
+        ),
+        (None, {"padding": (2, 0)}, TypeError, r"perhaps for \(\(2, 2\), \(0, 0\)\)$"),
+        (None, {"strides": 2}, TypeError, "conv2d: expected stride, got strides"),
+        (None, {"weight": 2}, TypeError, "conv2d: expected kernel, got weight"),
         (None, {"padding": 0.5}, TypeError, "expected padding .* got 0.5"),
         (None, {"padding": None}, TypeError, "expected padding .* got None"),
     ],
@@ -198,3 +207,26 @@ def test_mixed_dtypes():
 def test_wrong_calls(args, kwargs, error, message):
     with pytest.raises(error, match=message):
         jaxfn.conv2d(*(args or (normal(1, 4, 4, 1), normal(2, 2, 1, 3))), **kwargs)
+
+
+NCHW = "looks like NCHW; images are NHWC: jnp.moveaxis(x, 1, -1)"
+OIHW = "looks like OIHW; kernels are HWIO: jnp.transpose(kernel, (2, 3, 1, 0))"
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "hint"),
+    [
+        ((8, 3, 32, 32), (3, 3, 3, 16), f", {NCHW}"),
+        ((8, 1, 28, 28), (5, 5, 1, 6), f", {NCHW}"),
+        ((8, 3, 20, 32), (3, 5, 3, 16), f", {NCHW}"),
+        ((8, 32, 32, 3), (16, 3, 5, 5), f", {OIHW}"),
+        ((8, 3, 32, 32), (16, 3, 5, 5), f", {NCHW}; kernel {OIHW}"),
+        ((8, 3, 32, 32), (16, 3, 3, 3), f", {NCHW}; kernel {OIHW}"),
+        ((8, 32, 32, 3), (3, 3, 1, 16), ""),
+        ((8, 5, 5, 3), (5, 5, 4, 6), ""),  # the window would be larger than the image
+    ],
+)
+def test_layouts_of_pytorch_are_recognised(x, kernel, hint):
+    message = re.escape(f"got kernel {list(kernel)}{hint}")
+    with pytest.raises(ValueError, match=f"conv2d: .*{message}$"):
+        jaxfn.conv2d(normal(*x), normal(*kernel))

@@ -191,6 +191,9 @@ def test_a_nan_reaches_the_windows_that_see_it():
         ((1, 4, 4, 1), (3, 3, 1, 2), {"window": 0}, ValueError, "window .* at least 1, got 0"),
         ((1, 4, 4, 1), (3, 3, 1, 2), {"window": 2.0}, TypeError, "expected window .* got 2.0"),
         ((1, 4, 4, 1), (3, 3, 1, 2), {"stride": 0}, ValueError, "stride .* at least 1, got 0"),
+        ((1, 1, 4, 4), (3, 3, 1, 2), {}, ValueError, "looks like NCHW; images are NHWC"),
+        ((1, 4, 4, 1), (3, 3, 1, 2), {"strides": 2}, TypeError, "expected stride, got strides"),
+        ((1, 4, 4, 1), (3, 3, 1, 2), {"kernel_size": 2}, TypeError, "window, got kernel_size"),
         ((1, 4, 4, 1), (3, 3, 1, 2), {"padding": "FULL"}, ValueError, "got 'FULL'"),
     ],
 )

@@ -188,6 +188,11 @@ def test_forward_mode_needs_the_rules_removed():
             ValueError,
             r"linear: expected weight \[784, out\] to match x \[..., 784\], got weight \[512, 10\]",
         ),
+        (
+            (normal(2, 784), normal(10, 784)),
+            ValueError,
+            r"got weight \[10, 784\], looks like PyTorch's \[out, in\]: weight\.T",
+        ),
         ((jnp.float32(1), normal(3, 4)), ValueError, r"expected x \[..., in\], got x \[\]"),
         ((normal(2, 3), normal(3)), ValueError, r"expected weight \[3, out\], got weight \[3\]"),
         (

@@ -142,6 +142,10 @@ def test_an_empty_batch():
         (jnp.ones((1, 4, 4, 1)), {"stride": 0}, ValueError, "stride .* at least 1, got 0"),
         (jnp.ones((1, 4, 4, 1)), {"stride": "2"}, TypeError, "expected stride .* got '2'"),
         (jnp.ones((1, 4, 4, 1)), {"padding": 2}, ValueError, r"less than the window \[2, 2\]"),
+        (jnp.ones((8, 1, 28, 28)), {}, ValueError, "looks like NCHW; images are NHWC: jnp.move"),
+        (jnp.ones((1, 4, 4, 1)), {"strides": 2}, TypeError, "expected stride, got strides"),
+        (jnp.ones((1, 4, 4, 1)), {"window_shape": 2}, TypeError, "window, got window_shape"),
+        (jnp.ones((1, 4, 4, 1)), {"kernel_size": 2}, TypeError, "window, got kernel_size"),
         (jnp.ones((1, 4, 4, 1)), {"padding": "FULL"}, ValueError, "got 'FULL'"),
     ],
 )
