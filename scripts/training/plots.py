@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 BLUE, ORANGE, RED = "tab:blue", "tab:orange", "tab:red"
 SPLITS = (("train", BLUE, "train (shifted images)"), ("test", ORANGE, "test"))
 DPI = 120
 ROWS, COLUMNS = 5, 8
+FEWEST_TICKS, MOST_TICKS = 3, 8
 
 
 def plot_curves(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
@@ -29,7 +31,8 @@ def plot_curves(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend()
-    axes[0].set(yscale="log", ylabel="cross-entropy per image")
+    axes[0].set(ylabel="cross-entropy per image")
+    _logarithmic(axes[0])
     axes[1].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     figure.suptitle(f"test accuracy {metrics[-1]['test_accuracy']:.2%} after {epochs[-1]} epochs")
     figure.savefig(path)
@@ -78,7 +81,35 @@ def plot_loss(path: Path, losses: np.ndarray) -> None:
     figure = Figure(figsize=(7, 4.2), dpi=DPI, layout="constrained")
     axis: Axes = figure.subplots()
     axis.plot(np.arange(len(losses)), losses, color=BLUE)
-    axis.set(xlabel="step", ylabel="sum of squared errors", yscale="log")
+    axis.set(xlabel="step", ylabel="sum of squared errors")
+    _logarithmic(axis)
     axis.set_title(f"loss {losses[0]:.4g} → {losses[-1]:.4g}")
     axis.grid(alpha=0.3)
     figure.savefig(path)
+
+
+def _logarithmic(axis: Axes) -> None:
+    """Makes the vertical axis logarithmic, with a few labels whatever is drawn."""
+    axis.set_yscale("log")
+    ticks = _ticks(*axis.get_ylim())
+    is_plain = ticks[0] >= 1e-3 and ticks[-1] < 1e6
+    axis.set_yticks(ticks, [f"{tick:,.10g}" if is_plain else _power(tick) for tick in ticks])
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten, or 1, 2 and 5 of each decade, or, in a part of a decade, numbers in equal
+    steps: the first that are enough."""
+    powers = LogLocator(subs=(1.0,), numticks=MOST_TICKS).tick_values(low, high)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    parts = [float(f"{part}e{decade}") for decade in decades for part in (1, 2, 5)]
+    steps = MaxNLocator(MOST_TICKS - 1).tick_values(low, high)
+    choices = [[tick for tick in choice if low <= tick <= high] for choice in (powers, parts)]
+    enough = [choice for choice in choices if len(choice) >= FEWEST_TICKS]
+    return enough[0] if enough else [tick for tick in steps if low <= tick <= high]
+
+
+def _power(value: float) -> str:
+    mantissa, exponent = f"{value:.10e}".split("e")
+    factor = "" if float(mantissa) == 1 else rf"{float(mantissa):g} \times "
+    return f"${factor}10^{{{int(exponent)}}}$"

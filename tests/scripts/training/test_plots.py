@@ -72,3 +72,26 @@ def test_loss(tmp_path, saved):
     check_png(tmp_path / "loss.png", 840, 504)
     assert saved[0].axes[0].get_yscale() == "log"
     np.testing.assert_array_equal(saved[0].axes[0].lines[0].get_ydata(), losses)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "labels"),
+    [
+        (0.9, 0.35, ["0.4", "0.5", "0.6", "0.7", "0.8", "0.9"]),
+        (2.3, 0.12, ["0.2", "0.5", "1", "2"]),
+        (3e4, 2e3, ["2,000", "5,000", "10,000", "20,000"]),
+        (2.3, 0.0031, ["0.01", "0.1", "1"]),
+        (2.3, 1e-9, [f"$10^{{{k}}}$" for k in (-8, -6, -4, -2, 0)]),
+        (3.2e-5, 2.9e-5, None),
+        (0.3, 0.2999, None),
+        (1e30, 1e-30, None),
+        (1.5, 1.5, None),
+    ],
+)
+def test_a_logarithmic_axis_has_a_few_labels(tmp_path, saved, first, last, labels):
+    plots.plot_loss(tmp_path / "loss.png", np.geomspace(first, last, 20))
+    axis = saved[0].axes[0].yaxis
+    drawn = [label.get_text() for label in axis.get_ticklabels(which="both") if label.get_text()]
+    assert 3 <= len(drawn) <= 8
+    assert len({*drawn}) == len(drawn)
+    assert labels is None or drawn == labels
