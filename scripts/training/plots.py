@@ -103,7 +103,7 @@ def _ticks(low: float, high: float) -> list[float]:
     powers = LogLocator(subs=(1.0,), numticks=MOST_TICKS).tick_values(low, high)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     parts = [float(f"{part}e{decade}") for decade in decades for part in (1, 2, 5)]
-    steps = MaxNLocator(MOST_TICKS - 1).tick_values(low, high)
+    steps = MaxNLocator(MOST_TICKS - 1, steps=[1, 2, 5, 10]).tick_values(low, high)
     choices = [[tick for tick in choice if low <= tick <= high] for choice in (powers, parts)]
     enough = [choice for choice in choices if len(choice) >= FEWEST_TICKS]
     return enough[0] if enough else [tick for tick in steps if low <= tick <= high]

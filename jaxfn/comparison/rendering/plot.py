@@ -18,6 +18,7 @@ from jaxfn.comparison.verdict.units import byte_unit, format_bytes, format_secon
 
 _COLOURS = ("#2166ac", "#b0b0b0")  # the rule, and what it is compared with
 _BAR = 0.38
+_SMALL = 8  # the labels of bars, in points
 _EXACT = "exact"
 
 
@@ -32,11 +33,12 @@ def picture_of(comparison: Compared) -> Any:
         raise ValueError(f"plot: {comparison.name} has no figures: {comparison.verdict}")
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         message = 'plot: expected matplotlib to be installed: pip install "jaxfn[train]"'
         raise ImportError(message) from error
     figures = comparison.figures
-    picture = Figure(figsize=(13, 9), layout="constrained")
+    picture = Figure(figsize=(13, 9), layout=ConstrainedLayoutEngine(wspace=0.05))
     axes = picture.subplots(2, 2)
     _draw_times(axes[0, 0], figures, comparison.against)
     _draw_memory(axes[0, 1], figures)
@@ -67,7 +69,12 @@ def _draw_times(axes: Any, figures: Figures, against: str) -> None:
     for side, (scaled, texts) in enumerate(zip(spreads, labels, strict=True)):
         medians = [median for _, median, _ in scaled]
         whiskers = [[m - low for low, m, _ in scaled], [high - m for _, m, high in scaled]]
-        _bars(axes, medians, texts, side, xerr=whiskers, error_kw={"ecolor": "#444444", "lw": 1})
+        style = {"ecolor": "#444444", "lw": 1}
+        places = _bars(axes, medians, side, xerr=whiskers, error_kw=style)
+        for y, text in zip(places, texts, strict=True):
+            # In a column right of the frame: beside a bar its whisker would run through it.
+            column = axes.get_yaxis_transform()
+            axes.text(1.01, y, text, transform=column, va="center", fontsize=_SMALL)
     said = [f"{n}\n{_speed(p, figures.programs[n])}" for n, p in zip(names, pairs, strict=True)]
     axes.axvline(1, color="#666666", lw=0.8, ls=":")
     _finish(axes, f"time of a run, {against} = 1 (bar: median, whisker: quartiles)", said)
@@ -129,18 +136,24 @@ def _byte_bars(axes: Any, values: Sequence[Sequence[float]]) -> None:
     unit, size = byte_unit(max((max(pair) for pair in values), default=0))
     for side in range(2):
         own = [pair[side] for pair in values]
-        _bars(axes, [n / size for n in own], [format_bytes(n) for n in own], side)
+        for y, n in zip(_bars(axes, [n / size for n in own], side), own, strict=True):
+            _label(axes, n / size, y, format_bytes(n))
     axes.set_xlabel(unit, fontsize=9)
 
 
-def _bars(axes: Any, values: Sequence[float], labels: Sequence[str], side: int, **kw: Any) -> None:
+def _bars(axes: Any, values: Sequence[float], side: int, **kw: Any) -> list[float]:
+    """Draws the bars of one side, and returns where they are."""
     places = [i + (side - 0.5) * _BAR for i in range(len(values))]
     axes.barh(places, values, _BAR, color=_COLOURS[side], label=str(side), **kw)
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
-    for x, y, label in zip(values, places, labels, strict=True):
-        offset = {"xytext": (5, 0), "textcoords": "offset points"}
-        axes.annotate(label, (x, y), va="center", fontsize=8, bbox=box, **offset)
     axes.margins(x=0.25)
+    return places
+
+
+def _label(axes: Any, x: float, y: float, text: str) -> None:
+    """Right of a bar or a dot that ends at (x, y), over the lines of the grid."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+    offset = {"xytext": (7, 0), "textcoords": "offset points"}
+    axes.annotate(text, (x, y), va="center", fontsize=_SMALL, bbox=box, **offset)
 
 
 def _finish(axes: Any, title: str, names: Sequence[str]) -> None:
@@ -167,8 +180,7 @@ def _draw_errors(axes: Any, figures: Figures) -> None:
             x = min(max(error.ulps, low), high)
             axes.plot([low, x], [y, y], color=_COLOURS[side], lw=2.5, solid_capstyle="butt")
             axes.plot([x], [y], "o", color=_COLOURS[side], ms=6)
-            text = _EXACT if error.ulps == 0 else f"{error.ulps:.2g}"
-            axes.annotate(text, (x, y), (7, 0), textcoords="offset points", va="center", fontsize=8)
+            _label(axes, x, y, _EXACT if error.ulps == 0 else f"{error.ulps:.2g}")
     axes.set_xscale("log")
     axes.set_yticks(range(len(items)), [name for name, _ in items], fontsize=9)
     axes.set_xlim(low, high * 1.5)

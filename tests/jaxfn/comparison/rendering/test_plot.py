@@ -62,6 +62,30 @@ def test_one_disturbed_run_is_not_the_picture(highest):
     assert highest < end or end > 2
 
 
+@pytest.mark.parametrize("highest", [1.01, 1.5, 1000.0])
+def test_no_whisker_runs_through_a_label(highest):
+    times = {
+        name: Pair(Timing(1.0, 0.5, highest, 9), Timing(1.3, 1.2, 1.4, 9))
+        for name in regimes.EXPLANATIONS
+    }
+    picture = picture_of(synthetic.comparison(figures=synthetic.figures(times=times)))
+    picture.draw_without_rendering()
+    axes = picture.axes[0]
+    labels = [text.get_window_extent() for text in axes.texts]
+    whiskers = [
+        axes.transData.transform(whisker)
+        for lines in axes.collections
+        for whisker in lines.get_segments()
+    ]
+    assert len(labels) == len(whiskers) == 2 * len(times)
+    for (start, y), (end, _) in whiskers:
+        end = min(end, axes.bbox.x1)  # where it is cut off
+        for box in labels:
+            assert not (box.y0 <= y <= box.y1 and box.x0 <= end and start <= box.x1)
+    assert all(box.x1 <= picture.bbox.x1 for box in labels)
+    assert max(box.x1 for box in labels) < picture.axes[1].get_tightbbox().x0
+
+
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install \"jaxfn\[train\]\""):
