@@ -14,6 +14,7 @@ from jaxfn.verification.subject.coordinates import Arguments
 from jaxfn.verification.subject.subject import Subject
 
 Integers = tuple[np.ndarray, ...]
+HALVES = {"cholesky", "eigh"}  # what reads one half of a matrix, and takes the other to be alike
 AMONG = 0.4  # of the elements: how many are given a value that the program treats otherwise
 MOST_VALUES = 4  # of these for each argument
 
@@ -46,7 +47,7 @@ def taken_by(subject: Subject) -> Taken:
     ordered = bool({"sort", "scatter"} & own) or "sort" in pull
     return Taken(
         repeated=not ordered and not subject.iterates,
-        asymmetric=not subject.factorises and not subject.iterates,
+        asymmetric=not (HALVES & (own | pull)) and not subject.iterates,
         branches=subject.rule.integer_branches(),
     )
 
