@@ -13,14 +13,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxfn
-import models
 from scripts.cases import CASES, Case
 from tests.jaxfn.functional.oracles import assert_close, compiled, cotangent, exact
 
@@ -142,33 +139,6 @@ def test_odd_sizes_strides_and_overlapping_windows(dtype: str, mode: AxisType):
     assert ours == {"all-reduce": placed[1].size}
     alone = compiled(fun)(cotangent(actual[0]), *args)
     assert_close(actual, alone, 2 * float(jnp.finfo(dtype).eps))
-
-
-@each_mode
-def test_a_training_step_of_lenet_takes_one_all_reduce(mode: AxisType):
-    devices = SIZES[-1]
-    graphdef, state = nnx.split(models.LeNet(rngs=nnx.Rngs(0)))
-    params, optimizer = nnx.to_pure_dict(state), optax.sgd(0.1)
-    mesh = jax.make_mesh((devices,), ("data",), axis_types=(mode,))
-
-    def loss(params, x, labels):
-        logits = nnx.merge(graphdef, params)(x)
-        # As products: picking by an index is a gather, for which an explicit mesh asks more.
-        return -(jax.nn.log_softmax(logits) * labels).sum() / len(x)
-
-    @jax.jit
-    def step(params, x, labels):
-        updates, _ = optimizer.update(jax.grad(loss)(params, x, labels), optimizer.init(params))
-        return optax.apply_updates(params, updates)
-
-    with jax.set_mesh(mesh):
-        x, labels = (
-            jax.device_put(np.zeros((2 * devices, *s), np.float32), NamedSharding(mesh, P("data")))
-            for s in ((32, 32, 1), (10,))
-        )
-        params = jax.device_put(params, NamedSharding(mesh, P()))
-        found = COLLECTIVE.findall(str(step.lower(params, x, labels).compile().as_text()))
-    assert [kind for _, kind in found] == ["all-reduce"]
 
 
 @pytest.mark.long

@@ -13,6 +13,8 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import jaxfn
 import models
@@ -139,6 +141,56 @@ def test_evaluation(images):
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
     assert metrics.accuracy == np.mean(np.argmax(expected, 1) == args[2])
+
+
+def steps_on(devices, way):
+    """The losses of three steps of LeNet, and the collectives of the compiled step, for
+    way "alone", "shard_map", "explicit" or "automatic"."""
+    graphdef, params = split_model(models.LeNet(rngs=nnx.Rngs(0)))
+    optimizer, loss_fn = optax.sgd(0.1), make_loss_fn(graphdef)
+    state, step = TrainState(params, optimizer.init(params)), make_train_step(loss_fn, optimizer)
+    images, labels = IMAGES[: 4 * devices], LABELS[: 4 * devices]
+    if way == "shard_map":
+        made = mesh.make_mesh(devices, None)
+        step = make_train_step(
+            loss_fn, optimizer, parallel=lambda mean: mesh.data_parallel(mean, made)
+        )
+        state, images, labels = mesh.replicate((state, images, labels), made)
+    elif way != "alone":
+        mode = {"explicit": AxisType.Explicit, "automatic": AxisType.Auto}[way]
+        made = jax.make_mesh((devices,), ("data",), axis_types=(mode,))
+        state = jax.device_put(state, NamedSharding(made, P()))
+        images, labels = jax.device_put((images, labels), NamedSharding(made, P("data")))
+    program, losses = jax.jit(step).lower(state, images, labels).compile(), []
+    for _ in range(3):
+        state, metrics = program(state, images, labels)
+        losses.append(float(metrics.loss))
+    return losses, [kind for _, kind in COLLECTIVE.findall(program.as_text())]
+
+
+def check_steps(devices, ways):
+    alone, moved = steps_on(devices, "alone")
+    assert moved == []
+    assert alone[0] > alone[1] > alone[2]
+    for way in ways:
+        losses, moved = steps_on(devices, way)
+        np.testing.assert_allclose(losses, alone, rtol=1e-5, err_msg=way)
+        assert moved == ["all-reduce"], way
+
+
+def test_the_same_step_on_a_mesh_takes_one_all_reduce():
+    check_steps(2, ["explicit", "automatic"])
+
+
+@pytest.mark.long
+def test_steps_on_four_devices():
+    program = "from tests.scripts.training.test_mesh import check_steps\n"
+    program += "check_steps(4, ['shard_map', 'explicit', 'automatic'])"
+    subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"},
+    )
 
 
 MANY_DEVICES = """
