@@ -124,3 +124,14 @@ def _rule(kind: str, definition: AnyJaxpr, named_after: AnyJaxpr | None = None) 
     info = (named_after or definition).debug_info
     source = f"{info.func_filename}:{info.func_lineno}" if info.func_filename else None
     return AppliedRule(kind, info.func_name, source, definition)
+
+
+def mesh_axes(array_type: Any) -> frozenset[Any]:
+    """The axes of the mesh along which an array of this type differs, inside a `shard_map`."""
+    return getattr(array_type.manual_axis_type, "varying", frozenset())
+
+
+def vary_over(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
+    """`array` with the type of one that differs along the mesh `axes`."""
+    missing = axes - mesh_axes(jax.typeof(array))
+    return jax.lax.pcast(array, tuple(sorted(missing)), to="varying") if missing else array

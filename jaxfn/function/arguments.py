@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfn.function.gradients import NUMBER, Slot, differentiable, mesh_axes, vary_over
+from jaxfn._jax_internals import mesh_axes, vary_over
+from jaxfn.function.gradients import NUMBER, Slot, differentiable
 
 
 class Arguments:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxfn._jax_internals import mesh_axes, vary_over
+
 
 class Slot(NamedTuple):
     """An argument, or an output, that a rule has to return a gradient, or a tangent, for."""
@@ -125,17 +127,6 @@ def _check_leaf(rule: str, name: str, expected: Any, given: Any) -> Any:
     if got.dtype != expected.dtype:
         raise TypeError(complaint + _cast_hint(got.dtype, expected.dtype))
     return vary_over(jnp.asarray(given), mesh_axes(expected))
-
-
-def mesh_axes(array_type: Any) -> frozenset[Any]:
-    """The axes of the mesh along which an array of this type differs, inside a `shard_map`."""
-    return getattr(array_type.manual_axis_type, "varying", frozenset())
-
-
-def vary_over(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
-    """`array` with the type of one that differs along the mesh `axes`."""
-    missing = axes - mesh_axes(jax.typeof(array))
-    return jax.lax.pcast(array, tuple(sorted(missing)), to="varying") if missing else array
 
 
 def describe(leaf_type: Any) -> str:

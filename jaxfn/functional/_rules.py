@@ -13,6 +13,8 @@ from jax import lax
 from jax.custom_derivatives import CustomVJPPrimal
 from jax.typing import DTypeLike
 
+from jaxfn._jax_internals import mesh_axes, vary_over
+
 
 @functools.partial(
     jax.tree_util.register_dataclass,
@@ -66,12 +68,10 @@ def transpose(term: Callable, input_type: Any, y_bar: jax.Array) -> Any:
     """The transpose of the linear `term` at ȳ, or None if the input needs no gradient."""
     if input_type is None:
         return None
-    if jax.sharding.get_abstract_mesh().manual_axes:
-        # Inside `shard_map` ȳ may differ between devices where this term does not.
-        ones = jnp.ones_like(y_bar)
-        (gradient,) = jax.linear_transpose(lambda x: term(x) * ones, input_type)(y_bar)
-    else:
-        (gradient,) = jax.linear_transpose(term, input_type)(y_bar)
+    # Inside `shard_map` ȳ may differ between devices where the input does not. Its gradient is then
+    # summed over them as the last thing, when it is no larger than the input.
+    axes = mesh_axes(jax.typeof(y_bar))
+    (gradient,) = jax.linear_transpose(lambda x: term(vary_over(x, axes)), input_type)(y_bar)
     return gradient
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional._checks import as_array, check_axis, check_key, check_number, check_positive
-from jaxfn.functional._rules import accumulator
+from jaxfn.functional._rules import accumulator, explicit_sharding
 
 
 def gumbel_softmax(
@@ -73,7 +74,7 @@ def gumbel_softmax(
         raise TypeError(f"{op}: expected hard to be a bool, got {type(hard).__name__}")
     z = _perturbed(key, logits)
     z = z / _temperature(op, temperature).astype(z.dtype)
-    y = _one_hot(z, jnp.argmax(z, axis), axis) if hard else _softmax(z, axis)
+    y = _one_hot(z, _first_maximum(z, axis), axis) if hard else _softmax(z, axis)
     return y.astype(logits.dtype)
 
 
@@ -114,7 +115,7 @@ def onehot_straight_through(key: jax.Array, logits: ArrayLike, *, axis: int = -1
     """
     check_key("onehot_straight_through", key)
     logits, axis = _classes("onehot_straight_through", logits, axis)
-    index = jnp.argmax(_perturbed(key, logits), axis)
+    index = _first_maximum(_perturbed(key, logits), axis)
     return _one_hot(logits.astype(accumulator(logits.dtype)), index, axis).astype(logits.dtype)
 
 
@@ -133,6 +134,18 @@ def _perturbed(key: jax.Array, logits: jax.Array) -> jax.Array:
     # The noise is float32 for every dtype: a check in float64 sees the sample that it checks.
     noise = jax.random.gumbel(key, logits.shape, "float32")
     return logits.astype(accumulator(logits.dtype)) + noise
+
+
+def _first_maximum(z: jax.Array, axis: int) -> jax.Array:
+    """The place of the largest element, or of the first nan, as `jnp.argmax`; the axis is kept."""
+    # `jnp.argmax` of classes that are divided among devices gathers them; maxima and minima are
+    # reductions.
+    largest = (z == jnp.max(z, axis, keepdims=True)) | jnp.isnan(z)
+    return jnp.min(jnp.where(largest, _places(z, axis), z.shape[axis]), axis, keepdims=True)
+
+
+def _places(z: jax.Array, axis: int) -> jax.Array:
+    return lax.broadcasted_iota(jnp.int32, z.shape, axis, out_sharding=explicit_sharding(z))
 
 
 def _temperature(op: str, value: Any) -> jax.Array:
@@ -167,7 +180,7 @@ def _softmax_tangent(p: jax.Array, z_dot: jax.Array, axis: int) -> jax.Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _one_hot(z: jax.Array, index: jax.Array, axis: int) -> jax.Array:
-    return jax.nn.one_hot(index, z.shape[axis], dtype=z.dtype, axis=axis)
+    return (_places(z, axis) == index).astype(z.dtype)
 
 
 @functools.partial(_one_hot.defjvp, symbolic_zeros=True)

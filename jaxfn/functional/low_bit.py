@@ -12,7 +12,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
-from jaxfn._jax_internals import checkpointed_tangent
+from jaxfn._jax_internals import checkpointed_tangent, mesh_axes, vary_over
 from jaxfn.functional._checks import as_array, check_int
 from jaxfn.functional._quantized import MOST_BITS, parameter
 from jaxfn.functional._rules import accumulator, explicit_sharding
@@ -98,8 +98,10 @@ def _pact_tangent(
     if x_dot is not None:
         of_x = x_dot.astype(dtype)
     if alpha_dot is not None:
+        # Inside `shard_map` what the devices add to ᾱ is one number each.
+        alpha_dot = vary_over(alpha_dot.astype(dtype), mesh_axes(jax.typeof(part)))
         of_alpha = lax.broadcast_in_dim(
-            alpha_dot.astype(dtype), part.shape, (), out_sharding=explicit_sharding(part)
+            alpha_dot, part.shape, (), out_sharding=explicit_sharding(part)
         )
     return jnp.where(part == _OF_X, of_x, jnp.where(part == _OF_ALPHA, of_alpha, zero))
 

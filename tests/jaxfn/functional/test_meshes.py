@@ -27,6 +27,15 @@ COLLECTIVE = re.compile(
 SIZES = [size for size in (2, 4, 8) if size <= jax.device_count()]
 SIZE = 8  # of each dimension that is divided
 MODES = (AxisType.Explicit, AxisType.Auto)
+ONE, ROWS = (collections.Counter({"all-reduce": n}) for n in (1, SIZE))
+BESIDES = {
+    # The norm's largest element, before the sum, so that no square overflows.
+    ("clip_gradient_norm", "batch"): ONE,
+    ("clip_gradient_norm", "channels"): ONE,
+    # Which of equal maxima is the first, in each row; the reference takes all.
+    ("gumbel_softmax_hard", "channels"): ROWS,
+    ("onehot_straight_through", "channels"): ROWS,
+}
 LAYERS = ("linear", "conv2d", "max_pool2d", "relu_max_pool2d")
 each_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 each_size = pytest.mark.parametrize("devices", SIZES)
@@ -68,7 +77,8 @@ def example(case: Case) -> tuple[jax.Array, ...]:
         size = [*shape]
         if batched:
             size[0] = SIZE
-        if len(size) > 1 or case.name.startswith(LAYERS):
+        # A vector beside x belongs to its channels.
+        if len(size) > 1 or case.name.startswith(LAYERS) or case.name.endswith("per_channel"):
             size[-1] = SIZE
         if len(size) > 1 and not batched:
             size[-2] = SIZE
@@ -107,7 +117,24 @@ def check(name: str, placement: str, devices: int, mode: AxisType) -> None:
     assert_close(actual, exact(case.reference, args, cotangent(actual[0])), 5e-6)
     automatic = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
     _, _, plain = differentiated(case.reference, automatic, args, specs)
+    plain += BESIDES.get((name, placement), collections.Counter())
     assert ours <= plain, f"{dict(ours)}, the reference {dict(plain)}"
+
+
+def check_shard_map(name: str, devices: int) -> None:
+    """The batch in parts inside `jax.shard_map`: what is whole on each device gets the sum."""
+    case = CASES[name]
+    args, specs = example(case), placements(case)["batch"]
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+
+    def inside(fun):
+        return jax.shard_map(fun, mesh=mesh, in_specs=tuple(specs), out_specs=P("data"))
+
+    actual, placed, ours = differentiated(inside(case.operation), mesh, args, specs)
+    assert_close(actual, exact(case.reference, args, cotangent(actual[0])), 5e-6)
+    # At most one number for each that is the same on all devices.
+    whole = sum(a.size for a, spec in zip(placed, specs, strict=True) if spec == P())
+    assert ours <= collections.Counter({"all-reduce": whole})
 
 
 @each_mode
@@ -122,6 +149,23 @@ def test_batch_of_a_layer_on_two_devices(name: str, mode: AxisType):
 @pytest.mark.parametrize(("name", "placement"), looked_at(CASES))
 def test_each_placement(name: str, placement: str, devices: int, mode: AxisType):
     check(name, placement, devices, mode)
+
+
+def test_a_layer_in_shard_map_sums_what_is_as_large_as_its_parameters():
+    check_shard_map("conv2d_relu_max_pool2d", 2)
+
+
+@pytest.mark.long
+@each_size
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].per_example])
+def test_each_in_shard_map(name: str, devices: int):
+    check_shard_map(name, devices)
+
+
+@each_mode
+@pytest.mark.parametrize("name", ["gumbel_softmax_hard", "onehot_straight_through"])
+def test_classes_that_are_divided(name: str, mode: AxisType):
+    check(name, "channels", 2, mode)
 
 
 @each_mode
