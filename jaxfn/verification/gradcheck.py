@@ -61,9 +61,9 @@ def gradcheck(
     against finite differences. A difference counts if it is larger than the estimated error of
     what it is compared with; at a kink every value between the one-sided derivatives is right.
     Further layers look at types, the primal, linearity in the cotangent, transformations, other
-    sizes, low precision and the second derivative. `shard_map` is among the transformations where
-    there are two devices; `jax.config.update("jax_num_cpu_devices", 2)`, called first of all, makes
-    two of a CPU.
+    sizes, low precision and the second derivative. `shard_map` and an explicit mesh are among the
+    transformations where there are two devices;
+    `jax.config.update("jax_num_cpu_devices", 2)`, called first of all, makes two of a CPU.
 
     Args:
         fun: the function, with its rule (`custom_vjp`, `custom_jvp`, or none).

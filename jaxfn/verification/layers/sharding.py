@@ -1,10 +1,12 @@
-"""The rule inside `jax.shard_map`: two devices, each with one point, or sharing an argument.
+"""The rule on two devices: on an explicit mesh, and inside `jax.shard_map`, where each has one
+point, or they share an argument.
 
 An argument that is sharded has one point per device; one that is replicated is the same on both,
 and its gradient is the sum over the devices. By the default checks of `shard_map` a rule has to
 take that sum itself; autodiff does, and a rule that does not raises.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -14,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
+from jaxfn.verification.layers import explicit_mesh
 from jaxfn.verification.layers.variants import GROUPS, Points, Variant, group_name
 from jaxfn.verification.subject.coordinates import cotangents, flatten_gradient
 from jaxfn.verification.subject.programs import Engine, precision
@@ -28,9 +31,11 @@ DEAR = 1.0  # seconds of compilation of the rule alone, above which fewer layout
 class Sharded:
     """What came of the layouts: gradients, or why there are none, with the layout's name.
 
-    `refused` are those where the checks of `shard_map` refuse the rule and accept autodiff,
-    `raised` those where the rule raises without the checks as well, `skipped` those where
-    autodiff raises too.
+    `refused` are those where the checks of `shard_map` refuse the rule and accept autodiff, or
+    where the rule raises on an explicit mesh and autodiff does not: nothing is wrong silently.
+    (So does the textbook's rule of a product, with its second factor divided.) `raised` are those
+    where the rule raises in `shard_map` without the checks as well, `skipped` those where autodiff
+    raises.
     """
 
     results: dict[str, np.ndarray] = field(default_factory=dict)
@@ -44,12 +49,19 @@ class Sharded:
 
     def note(self) -> str:
         """What is to be said of a rule whose values are right, but which the checks refuse."""
-        if not self.refused:
-            return ""
-        return (
-            f"by its default checks shard_map refuses the rule, where it accepts autodiff, "
-            f"{_listed(self.refused)}; without the checks its values were compared"
-        )
+        inside = {k: why for k, why in self.refused.items() if k.startswith(PREFIX)}
+        text = ""
+        if inside:
+            text = (
+                f"by its default checks shard_map refuses the rule, where it accepts autodiff, "
+                f"{_listed(inside)}; without the checks its values were compared"
+            )
+        there = {k: why for k, why in self.refused.items() if k not in inside}
+        if there:
+            listed, reason = ", ".join(there), next(iter(there.values()))
+            text += "; " * bool(inside)
+            text += f"the rule raises, where autodiff does not, on {listed}: {reason}"
+        return text
 
     def fault(self) -> tuple[str, str] | None:
         """The cause, and a sentence, where a rule cannot be used in shard_map at all."""
@@ -85,18 +97,30 @@ def layouts(points: Points) -> list[Variant]:
     if integers:
         found.append(layout("integer arguments sharded", (), True))
     found.append(layout("every argument replicated", ()))
+    divided = explicit_mesh.divisions(points)
     dear = subject.large or subject.rule.pull.compile_seconds > DEAR
-    return found[:2] if dear else found
+    return [*found[:2], *divided[:1]] if dear else [*found, *divided]
 
 
 def run_sharded(points: Points, chosen: list[Variant]) -> Sharded:
     """The gradients of the rule in each layout, on the first two devices."""
-    with precision(points.engine.wide):
+    kinds = [[one for one in chosen if one.explicit is explicit] for explicit in (False, True)]
+    return _joined([_run_together(points, kind) for kind in kinds if kind])
+
+
+def _run_together(points: Points, chosen: list[Variant]) -> Sharded:
+    with precision(points.engine.wide), _mesh_of(chosen[0]):
         try:
             programs = {one.name: _gradients(points, points.engine, one) for one in chosen}
             return Sharded(points.evaluated(lambda at: {k: run(at) for k, run in programs.items()}))
         except Exception:  # one of them raises: each is run alone
             return _joined([_run_alone(points, one) for one in chosen])
+
+
+def _mesh_of(layout: Variant) -> contextlib.AbstractContextManager[Any]:
+    return (
+        jax.set_mesh(explicit_mesh.mesh_of_two()) if layout.explicit else contextlib.nullcontext()
+    )
 
 
 def _joined(parts: list[Sharded]) -> Sharded:
@@ -120,6 +144,8 @@ def _run_alone(points: Points, layout: Variant) -> Sharded:
     reference = points.subject.reference
     if reference is None or _raises(points, _gradients(points, reference, layout)):
         return Sharded(skipped={name: reason})
+    if layout.explicit:
+        return Sharded(refused={name: reason})
     unchecked = _gradients(points, points.engine, layout, check=False)
     try:
         return Sharded({name: points.evaluated(unchecked)}, refused={name: reason})
@@ -129,7 +155,7 @@ def _run_alone(points: Points, layout: Variant) -> Sharded:
 
 def rows_of(points: Points, engine: Engine, layout: Variant) -> np.ndarray | None:
     """The gradients of another engine in a layout, or None where it raises there."""
-    with precision(engine.wide):
+    with precision(engine.wide), _mesh_of(layout):
         try:
             return points.evaluated(_gradients(points, engine, layout))
         except Exception:  # any error means the same: the function does not work there
@@ -148,6 +174,8 @@ def _gradients(
     points: Points, engine: Engine, layout: Variant, check: bool = True
 ) -> Callable[[Points], Any]:
     """The gradients as two rows; for a replicated leaf the sum over the devices, in both."""
+    if layout.explicit:
+        return explicit_mesh.gradients_there(points, engine, layout)
     mesh = jax.make_mesh((2,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
     leaves = points.subject.arguments.leaves
     split, whole = PartitionSpec(AXIS), PartitionSpec()

@@ -11,6 +11,7 @@ from jaxfn.verification import constants
 from jaxfn.verification.evidence.agreement import differs
 from jaxfn.verification.evidence.differences import steps_of
 from jaxfn.verification.evidence.rounding import shaken
+from jaxfn.verification.layers import explicit_mesh
 from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.sharding import PREFIX, Sharded, layouts, rows_of, run_sharded
 from jaxfn.verification.layers.variants import GROUPS, Points, Variant, points_of, variants
@@ -23,7 +24,7 @@ from jaxfn.verification.subject.subject import Subject, run_rows
 SAME = "the same gradients under jit, vmap, scan and checkpoint, without jit, for one output alone "
 ONE_DEVICE = (f"{SAME}and for one argument alone", "anything on several devices: here is only one")
 TWO_DEVICES = (
-    f"{SAME}and for one argument alone, and under shard_map on two devices",
+    f"{SAME}and for one argument alone, under shard_map on two devices and on an explicit mesh",
     "shardings over more devices, and inside of an argument",
 )
 NO_REFERENCES = (
@@ -124,6 +125,8 @@ def _cause(names: list[str]) -> tuple[str, str]:
     if all(name.startswith(PREFIX) for name in names):
         where = listed.replace(PREFIX, "")
         return "shard_map", f"right on one device, wrong under shard_map (with {where})"
+    if all(name.startswith(explicit_mesh.PREFIX) for name in names):
+        return "explicit-mesh", f"right on one device, wrong on {listed}"
     if all(name.startswith("output") for name in names):
         return "symbolic-zero", f"wrong for an unused output (symbolic zero cotangent): {listed}"
     if all("alone" in name or "not differentiated" in name for name in names):

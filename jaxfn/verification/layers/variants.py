@@ -25,7 +25,7 @@ class Variant:
     `varying` are the leaves that differ from row to row (None: all), `integers` whether the
     integer arguments do; `summed` the leaves whose gradient is the sum of the rows;
     `differentiated` those whose gradient it computes (None: all), `output` the one output that it
-    uses.
+    uses; `explicit` whether `varying` are those that are divided on an explicit mesh.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Variant:
     output: int | None = None
     summed: tuple[int, ...] = ()
     integers: bool = False
+    explicit: bool = False
 
 
 @dataclass(frozen=True)

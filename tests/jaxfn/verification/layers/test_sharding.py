@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 import jaxfn
 from jaxfn.verification import gradcheck
@@ -20,6 +21,7 @@ def ruled(fun, backward):
 
 
 X, W = normal(3, 4), normal(4, 2)
+LAYER = ("transformations",)
 
 
 def varies(x):
@@ -104,6 +106,71 @@ def test_raising_there_alone_fails():
     )
     assert report.cause == "shard_map"
     assert "NotImplementedError: one device only" in report.diagnosis
+
+
+def merged(x, g):
+    """The rule of a sine that reads it by columns: rows that are divided end up inside a dimension,
+    of which JAX does not know how it is sharded."""
+    columns = (g * jnp.cos(x)).T.reshape(-1)
+    return (columns.reshape(x.T.shape).T,)
+
+
+def gathered(x, g):
+    """The rule of a sine whose gradient is whole on each device."""
+    return (jax.sharding.reshard(g * jnp.cos(x), P()) if on_explicit_mesh() else g * jnp.cos(x),)
+
+
+def doubled(x, g):
+    return (g * jnp.cos(x) * (2 if on_explicit_mesh() else 1),)
+
+
+def on_explicit_mesh():
+    return bool(jax.sharding.get_abstract_mesh().explicit_axes)
+
+
+ROWS = normal(4, 6)
+
+
+def test_wrong_on_an_explicit_mesh_only():
+    report = gradcheck(ruled(jnp.sin, doubled), (ROWS,), raise_exception=False)
+    assert [check.name for check in report.checks if check.verdict == "fail"] == ["transformations"]
+    assert report.cause == "explicit-mesh"
+    assert report.diagnosis == "right on one device, wrong on an explicit mesh with x divided"
+
+
+@pytest.mark.parametrize(
+    ("backward", "reason"), [(merged, "ShardingTypeError"), (gathered, "ValueError: Custom VJP")]
+)
+def test_raising_on_an_explicit_mesh_alone_is_a_note(backward, reason):
+    report = gradcheck(ruled(jnp.sin, backward), (ROWS,), layers=LAYER)
+    (note,) = (note for note in report.notes if "explicit mesh" in note)
+    expected = "the rule raises, where autodiff does not, on an explicit mesh with x divided: "
+    assert note.startswith(expected + reason)
+
+
+def test_each_argument_is_divided_alone_and_all_together():
+    seen = set()
+
+    def backward(x, y, g):
+        seen.add(tuple("@devices" in str(jax.typeof(a)) for a in (x, y)))
+        return g, 2 * g
+
+    def fun(x, y):
+        return x + 2 * y
+
+    gradcheck(ruled(fun, backward), (ROWS, ROWS), layers=LAYER)
+    assert {(True, True), (True, False), (False, True)} <= seen
+
+
+def test_what_autodiff_cannot_do_on_an_explicit_mesh_is_left_out():
+    report = gradcheck(lambda table, i: table[i], (ROWS, np.array([2, 0])), layers=LAYER)
+    detail = report.check("transformations").detail
+    assert detail.startswith("an explicit mesh with table divided skipped because ShardingTypeErr")
+
+
+def test_what_cannot_be_divided_is_not():
+    report = gradcheck(ruled(jnp.sin, doubled), (X,), layers=LAYER)
+    assert report.verdict == "pass"
 
 
 def test_function_that_raises_there_is_left_out():
