@@ -15,6 +15,7 @@ from jaxfn.comparison.figures.problem import Problem
 from jaxfn.comparison.figures.regimes import both
 
 EXACT = "the reference in float64"
+OWN = "the rule itself in float64"  # where there is no reference: rounding, and nothing else
 _DOUBLE = float(np.finfo(np.float64).eps)
 
 
@@ -34,13 +35,11 @@ class Error:
     worst_element_ulps: float
 
 
-def exact_results(
-    reference: Callable[..., Any], problem: Problem
-) -> tuple[list[np.ndarray] | None, str]:
-    """Results and gradients of `reference` evaluated in float64, or None and the reason why not."""
+def exact_results(fun: Callable[..., Any], problem: Problem) -> tuple[list[np.ndarray] | None, str]:
+    """Results and gradients of `fun` evaluated in float64, or None and the reason why not."""
     if all(machine_epsilon(p.aval) <= _DOUBLE for p in problem.primals):
         return None, "the arguments are in float64 already"
-    flat = problem.flatten(reference)
+    flat = problem.flatten(fun)
     with jax.enable_x64(True):
         given = map(_widen, (problem.primals, problem.others, problem.cotangents))
         primals, others, cotangents = given

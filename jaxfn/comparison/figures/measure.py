@@ -1,4 +1,4 @@
-"""Measures both sides of a comparison."""
+"""Measures both sides of a comparison, or the one there is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxfn.comparison.constants import BUILD_TIMES_SECONDS, MOST_BUILDS
 from jaxfn.comparison.figures import regimes
-from jaxfn.comparison.figures.accuracy import EXACT, Error, error_of, exact_results
+from jaxfn.comparison.figures.accuracy import EXACT, OWN, Error, error_of, exact_results
 from jaxfn.comparison.figures.compiled import Program, build
 from jaxfn.comparison.figures.problem import Problem
 from jaxfn.comparison.figures.records import Figures, Pair
@@ -35,8 +35,8 @@ class Effort:
 def measure(
     functions: Pair[Callable[..., Any]], problem: Problem, effort: Effort, gradients: bool = True
 ) -> Figures:
-    """All figures of both functions; both can be differentiated, and their `gradients` are meant to
-    be the same or are not."""
+    """All figures of both functions, or of the one there is; they can be differentiated, and their
+    `gradients` are meant to be the same or are not."""
     built, stages, not_built = _build_all(functions, problem, effort)
     errors, against, not_exact = _errors(functions, problem, built[regimes.BOTH])
     notes = [*not_built, *not_exact]
@@ -45,16 +45,14 @@ def measure(
         notes.append("errors of the gradients: not measured because they are not meant to be equal")
     times = {}
     for name, pair in built.items():
-        runs = [program.run for program in _both_of(pair)]
+        runs = [program.run for program in pair.sides]
         times[name] = Pair(*interleave(runs, effort.rounds, effort.seconds))
+    halves = Pair(*zip(built[regimes.FORWARD].sides, built[regimes.BACKWARD].sides, strict=True))
     return Figures(
         errors=errors,
         errors_against=against,
-        residuals=Pair(
-            _residuals(problem, built, lambda pair: pair.rule),
-            _residuals(problem, built, lambda pair: pair.reference),
-        ),
-        programs={n: Pair(p.rule.figures, p.reference.figures) for n, p in built.items()},
+        residuals=halves.map(lambda own: _residuals(problem, *own)),
+        programs={name: pair.map(lambda own: own.figures) for name, pair in built.items()},
         stages=stages,
         times=times,
         notes=tuple(dict.fromkeys(notes)),
@@ -65,22 +63,21 @@ def _build_all(
     functions: Pair[Callable[..., Any]], problem: Problem, effort: Effort
 ) -> tuple[dict[str, Pair[Program]], dict[str, Pair[Timing]], list[str]]:
     """The programs, the seconds of their stages, and what could not be built."""
-    sides = [
-        regimes.programs(problem.flatten(fun), problem, effort.length)
-        for fun in (functions.rule, functions.reference)
-    ]
+    sides = functions.map(
+        lambda fun: regimes.programs(problem.flatten(fun), problem, effort.length)
+    )
     built: dict[str, Pair[Program]] = {}
     stages: dict[str, Pair[Timing]] = {}
     notes = []
-    for name in sides[0]:
+    for name in sides.rule:
+        programs = Pair(*(own[name] for own in sides.sides))
         try:
             if name == regimes.BOTH:
-                built[name], stages = _build_timed(sides[0][name], sides[1][name], effort)
+                built[name], stages = _build_timed(programs, effort)
             else:
-                built[name] = Pair(build(*sides[0][name]), build(*sides[1][name]))
+                built[name] = _build(programs)
             if name == regimes.FORWARD:
-                backward = [_build_backward(p, problem) for p in _both_of(built[name])]
-                built[regimes.BACKWARD] = Pair(*backward)
+                built[regimes.BACKWARD] = built[name].map(lambda p: _build_backward(p, problem))
         except _CANNOT as error:
             if name in (regimes.BOTH, regimes.FORWARD):  # without them there is no comparison
                 raise
@@ -88,8 +85,8 @@ def _build_all(
     return built, stages, notes
 
 
-def _both_of(pair: Pair[Any]) -> tuple[Any, Any]:
-    return pair.rule, pair.reference
+def _build(programs: Pair[tuple[Any, Any]]) -> Pair[Program]:
+    return programs.map(lambda program: build(*program))
 
 
 def _build_backward(forward: Program, problem: Problem) -> Program:
@@ -98,19 +95,21 @@ def _build_backward(forward: Program, problem: Problem) -> Program:
 
 
 def _build_timed(
-    rule: tuple[Any, Any], reference: tuple[Any, Any], effort: Effort
+    programs: Pair[tuple[Any, Any]], effort: Effort
 ) -> tuple[Pair[Program], dict[str, Pair[Timing]]]:
     """Builds the programs in turn. The first build warms JAX's caches up, and does not count
     where there is time for others."""
-    pairs = [Pair(build(*rule), build(*reference))]
+    pairs = [_build(programs)]
     most = BUILD_TIMES_SECONDS * effort.seconds
     while len(pairs) <= MOST_BUILDS and _seconds(pairs) * (1 + 1 / len(pairs)) < most:
-        pairs.append(Pair(build(*rule), build(*reference)))
+        pairs.append(_build(programs))
     counted = pairs[1:] or pairs
     stages = {
         stage: Pair(
-            summarise([pair.rule.seconds[stage] for pair in counted]),
-            summarise([pair.reference.seconds[stage] for pair in counted]),
+            *(
+                summarise([program.seconds[stage] for program in of_a_side])
+                for of_a_side in zip(*(pair.sides for pair in counted), strict=True)
+            )
         )
         for stage in STAGES
     }
@@ -118,20 +117,16 @@ def _build_timed(
 
 
 def _seconds(pairs: list[Pair[Program]]) -> float:
-    return sum(sum(p.rule.seconds.values()) + sum(p.reference.seconds.values()) for p in pairs)
+    return sum(sum(program.seconds.values()) for pair in pairs for program in pair.sides)
 
 
-def _residuals(
-    problem: Problem,
-    built: dict[str, Pair[Program]],
-    side: Callable[[Pair[Program]], Program],
-) -> Residuals:
-    read = side(built[regimes.BACKWARD]).figures.argument_bytes
+def _residuals(problem: Problem, forward: Program, backward: Program) -> Residuals:
+    read = backward.figures.argument_bytes
     if read is not None:
         read = max(read - nbytes_of(problem.cotangents), 0)
     outputs = len(problem.cotangents) + problem.others_out
     names = (*problem.names, *problem.other_names)
-    return find_residuals(side(built[regimes.FORWARD]).jaxpr, names, outputs, read)
+    return find_residuals(forward.jaxpr, names, outputs, read)
 
 
 def _errors(
@@ -140,18 +135,20 @@ def _errors(
     both: Pair[Program],
 ) -> tuple[dict[str, Pair[Error]], str, list[str]]:
     """The errors by quantity, what they are measured against, and why not against float64."""
-    results = [_results(program) for program in _both_of(both)]
-    exact, reason = exact_results(functions.reference, problem)
-    against, notes = EXACT, []
+    results = both.map(_results)
+    exact, reason = exact_results(functions.sides[-1], problem)
+    against, notes = OWN if functions.reference is None else EXACT, []
     if exact is None:
         notes.append(f"errors: not measured against float64 because {reason}")
-        exact, against = [np.asarray(array) for array in results[1]], "the reference"
+        if results.reference is None:
+            return {}, "", notes
+        exact, against = [np.asarray(array) for array in results.reference], "the reference"
     count = len(problem.cotangents)
     quantities = ["value"] if count == 1 else [f"value {i}" for i in range(count)]
     quantities += [f"gradient of {name}" for name in problem.names]
     errors = {
-        name: Pair(error_of(rule, truth), error_of(reference, truth))
-        for name, rule, reference, truth in zip(quantities, *results, exact, strict=True)
+        name: Pair(*(error_of(result, truth) for result in of_both))
+        for name, truth, *of_both in zip(quantities, exact, *results.sides, strict=True)
     }
     return errors, against, notes
 

@@ -17,9 +17,8 @@ from jaxfn.comparison.figures.timing import Timing
 
 def is_same_program(pair: Pair[ProgramFigures]) -> bool:
     """Whether the compiler made the same of both sides."""
-    return pair.rule.fingerprint is not None and (
-        pair.rule.fingerprint == pair.reference.fingerprint
-    )
+    rule, reference = pair.both
+    return rule.fingerprint is not None and rule.fingerprint == reference.fingerprint
 
 
 def speed_ratio(pair: Pair[Timing]) -> float:
@@ -30,7 +29,7 @@ def speed_ratio(pair: Pair[Timing]) -> float:
     """
     if not is_enough(pair):
         return 1.0
-    rule, reference = pair.rule, pair.reference
+    rule, reference = pair.both
     ratio = reference.median / rule.median
     if ratio >= CLEARLY_FASTER and rule.high < reference.low:
         return ratio
@@ -41,7 +40,7 @@ def speed_ratio(pair: Pair[Timing]) -> float:
 
 def is_enough(pair: Pair[Timing]) -> bool:
     """Whether there are enough runs to tell a difference from noise."""
-    return min(pair.rule.samples, pair.reference.samples) >= FEWEST_SAMPLES
+    return min(side.samples for side in pair.sides) >= FEWEST_SAMPLES
 
 
 def differ(rule: float, reference: float) -> bool:
@@ -56,7 +55,7 @@ def is_about(ratio: float, other: float) -> bool:
 
 def accuracy_gap(pair: Pair[Error]) -> float:
     """How many ulps more the rule is wrong by; negative if it is less, 0 if that is no matter."""
-    rule, reference = pair.rule.ulps, pair.reference.ulps
+    rule, reference = (side.ulps for side in pair.both)
     if rule == reference:  # also where both are infinite
         return 0.0
     gap = rule - reference

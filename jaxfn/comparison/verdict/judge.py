@@ -62,11 +62,11 @@ def _programs(same: set[str], compared: set[str]) -> str:
 
 def _residuals(figures: Figures) -> list[str]:
     pair = figures.residuals
-    new = [side.nbytes(residuals.NEW) for side in (pair.rule, pair.reference)]
-    kept = [side.nbytes(residuals.ARGUMENT) for side in (pair.rule, pair.reference)]
+    new = [side.nbytes(residuals.NEW) for side in pair.both]
+    kept = [side.nbytes(residuals.ARGUMENT) for side in pair.both]
     found = []
     if new[0] != new[1]:
-        read = {side.read_when_compiled for side in (pair.rule, pair.reference)}
+        read = {side.read_when_compiled for side in pair.both}
         # What JAX keeps is not what the compiler keeps: the one is not to be read as the other.
         same_read = len(read) == 1 and None not in read
         aside = ", though once compiled both backward halves read the same" if same_read else ""
@@ -108,7 +108,7 @@ def _memory(figures: Figures, same: set[str]) -> list[str]:
         pair = figures.programs.get(name)
         if pair is None or name in same:
             continue
-        rule, reference = getattr(pair.rule, attribute), getattr(pair.reference, attribute)
+        rule, reference = (getattr(side, attribute) for side in pair.both)
         if rule is not None and reference is not None and differ(rule, reference):
             found.append(f"{_share(rule, reference, what)} {WHERE[name]}")
     return found
@@ -118,7 +118,7 @@ def _flops(figures: Figures, same: set[str]) -> list[str]:
     pair = figures.programs.get(regimes.BOTH)
     if pair is None or regimes.BOTH in same:
         return []
-    rule, reference = pair.rule.flops.total, pair.reference.flops.total
+    rule, reference = (side.flops.total for side in pair.both)
     if not differ(rule, reference):
         return []
     amount = f"{rule / reference:.2g} times as many" if reference else "more"

@@ -6,6 +6,7 @@ import pytest
 
 from jaxfn.comparison.figures import measure
 from jaxfn.comparison.figures.compiled import Program
+from jaxfn.comparison.figures.records import Pair
 from tests.jaxfn.comparison.synthetic import PROGRAM
 
 
@@ -28,6 +29,6 @@ def test_stages_are_timed_five_times_and_within_twice_the_seconds(
 
     monkeypatch.setattr(measure, "build", build)
     effort = measure.Effort(rounds=1, seconds=1.0, length=1)
-    _, stages = measure._build_timed(("rule", ()), ("reference", ()), effort)
+    _, stages = measure._build_timed(Pair(("rule", ()), ("reference", ())), effort)
     assert built == ["rule", "reference"] * builds
     assert {pair.rule.samples for pair in stages.values()} == {counted}
