@@ -262,16 +262,12 @@ def _row(comparison: Comparison) -> tuple[str, ...]:
     figures = comparison.figures
     if figures is None:
         return "", "", "", "not measured"
-    new = [side.nbytes(NEW) for side in _sides(figures.residuals)]
+    new = [side.nbytes(NEW) for side in figures.residuals.sides]
     layers = figures.programs.get(LAYERS)
-    temporary = [] if layers is None else [side.temp_bytes for side in _sides(layers)]
-    times = " / ".join(format_seconds(side.median) for side in _sides(figures.times[BOTH]))
+    temporary = [] if layers is None else [side.temp_bytes for side in layers.sides]
+    times = " / ".join(format_seconds(side.median) for side in figures.times[BOTH].sides)
     same = is_same_program(figures.programs[BOTH])
     return _bytes(new), _bytes(temporary), times, _ratio(figures.times[BOTH], same)
-
-
-def _sides(pair: Pair[Any]) -> tuple[Any, Any]:
-    return pair.rule, pair.reference
 
 
 def _bytes(sizes: list[Any]) -> str:
@@ -280,6 +276,8 @@ def _bytes(sizes: list[Any]) -> str:
 
 
 def _ratio(pair: Pair[Timing], same: bool) -> str:
+    if pair.reference is None:
+        return "alone"
     if same:
         return "same program"
     ratio = speed_ratio(pair)

@@ -17,6 +17,7 @@ from jaxfn.comparison.figures.problem import Leaf, Problem, make_problem
 from jaxfn.comparison.figures.records import Pair
 from jaxfn.comparison.figures.regimes import both
 from jaxfn.comparison.result import Comparison
+from jaxfn.comparison.verdict.alone import judge_alone
 from jaxfn.comparison.verdict.judge import judge
 from jaxfn.comparison.verdict.units import format_bytes
 from jaxfn.verification import GradcheckReport, gradcheck
@@ -47,6 +48,11 @@ def compare(
     residuals are buffers; in a `scan` over steps, as in training; through a `scan` over layers.
     The verdict says what the figures bear out. Two times count as equal where the quartiles of
     their runs overlap, and two programs are the same where the compiler made the same of them.
+
+    Where autodiff cannot differentiate `fun` (a `lax.while_loop`, a Pallas kernel, a
+    `jax.pure_callback` in its forward pass) and there is no `reference`, there is nothing to
+    compare with. The result says so, with the rule's own figures: `against` is `""`, each
+    `Pair.reference` None, and the errors are those of rounding, against `fun` itself in float64.
 
     Where results fit the first argument, the layers of the last regime stand one on the other;
     where not, each has arguments of its own.
@@ -104,22 +110,29 @@ def compare(
             raise_exception=False,
             domain=tuple(domain[i] for i in positions) if isinstance(domain, tuple) else domain,
         )
-    other = reference
-    if reference is None and surrogate is not None:
-        other = with_gradient_of(autodiff(fun), surrogate)
-    functions = Pair(fun, autodiff(fun) if other is None else other)
+    other = _other(fun, reference, surrogate)
+    reason = _no_derivative(other, problem)
+    alone = bool(reason) and reference is None
     # The surrogate's gradient is linear in the cotangent, and not what such a rule gives.
-    gradients = linear_in_cotangent or surrogate is None or reference is not None
+    gradients = linear_in_cotangent or surrogate is None or reference is not None or alone
     rules = tuple(dict.fromkeys(rule.name for rule in custom_rules(fun, *args)))
-    figures, verdict, findings = None, _refusal(proof, functions.reference, problem), ()
+    figures, verdict, findings = None, _refusal(proof, fun, problem, alone, reason), ()
     if not verdict:
+        functions = Pair(fun, None if alone else other)
         figures = measure(functions, problem, Effort(rounds, seconds, length), gradients)
-        verdict, findings = judge(figures, bool(rules))
+        if alone:
+            verdict, findings = judge_alone(figures, reason, _seen_by_differences(proof))
+        else:
+            verdict, findings = judge(figures, bool(rules))
         if proof.verdict != "pass":
             verdict += f"; gradcheck is {proof.verdict}"
     return Comparison(
         name=name or _name(fun),
-        against="autodiff" if other is None else _name(other),
+        against=""
+        if alone
+        else "autodiff"
+        if reference is None and surrogate is None
+        else _name(other),
         arguments=_described(problem),
         rules=rules,
         verdict=verdict,
@@ -169,11 +182,33 @@ def _of_chosen(
     return with_names(of_chosen, [names[i] for i in positions])
 
 
-def _refusal(proof: GradcheckReport, reference: Callable[..., Any], problem: Problem) -> str:
-    """Why nothing is measured; empty if something can be."""
+def _other(
+    fun: Callable[..., Any],
+    reference: Callable[..., Any] | None,
+    surrogate: Callable[..., Any] | None,
+) -> Callable[..., Any]:
+    """What the rule is compared with, if it can be differentiated."""
+    if reference is not None:
+        return reference
+    plain = autodiff(fun)
+    return plain if surrogate is None else with_gradient_of(plain, surrogate)
+
+
+def _refusal(
+    proof: GradcheckReport, fun: Callable[..., Any], problem: Problem, alone: bool, reason: str
+) -> str:
+    """Why nothing is measured; empty if something can be: the rule alone, or both sides."""
     if proof.verdict == "fail":
         return f"refused: the rule is wrong, so it was not timed: {proof.diagnosis}"
-    flat = problem.flatten(reference)
+    what = "reference"
+    if alone:
+        what, reason = "function", _no_derivative(fun, problem)
+    return f"not compared: the {what} cannot be differentiated: {reason}" if reason else ""
+
+
+def _no_derivative(fun: Callable[..., Any], problem: Problem) -> str:
+    """Why `fun` cannot be differentiated; empty if it can be."""
+    flat = problem.flatten(fun)
     try:
         jax.eval_shape(
             lambda *arrays: both(flat, *arrays),
@@ -182,8 +217,14 @@ def _refusal(proof: GradcheckReport, reference: Callable[..., Any], problem: Pro
             problem.cotangents,
         )
     except (TypeError, ValueError, NotImplementedError) as error:  # how JAX refuses a derivative
-        return f"not compared: the reference cannot be differentiated: {first_line(error)}"
+        return first_line(error)
     return ""
+
+
+def _seen_by_differences(proof: GradcheckReport) -> float | None:
+    """The smallest error that finite differences would have shown; None if they say nothing."""
+    powers = [c.power for c in proof.checks if c.name == "differences" and c.verdict == "pass"]
+    return powers[0] if powers else None
 
 
 def _name(fun: Any) -> str:

@@ -16,6 +16,8 @@ from jaxfn.comparison.figures.regimes import both
 
 EXACT = "the reference in float64"
 OWN = "the rule itself in float64"  # where there is no reference: rounding, and nothing else
+# So JAX, checks of dtypes, and callbacks that run refuse.
+_REFUSALS = (TypeError, ValueError, jax.errors.JaxRuntimeError)
 _DOUBLE = float(np.finfo(np.float64).eps)
 
 
@@ -49,11 +51,11 @@ def exact_results(fun: Callable[..., Any], problem: Problem) -> tuple[list[np.nd
             if precision <= _DOUBLE:
                 traced = run.trace(primals, others, cotangents)
                 precision = lowest_precision(traced.jaxpr)
-        except (TypeError, ValueError) as error:  # so JAX, and checks of dtypes, refuse
+            if precision > _DOUBLE:
+                return None, "the function computes in a lower precision of its own"
+            outputs, _, gradients = traced.lower().compile()(primals, others, cotangents)
+        except _REFUSALS as error:
             return None, f"the function refuses it: {str(error).splitlines()[0]}"
-        if precision > _DOUBLE:
-            return None, "the function computes in a lower precision of its own"
-        outputs, _, gradients = traced.lower().compile()(primals, others, cotangents)
         return [np.asarray(array) for array in (*outputs, *gradients)], ""
 
 

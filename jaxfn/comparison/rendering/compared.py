@@ -21,7 +21,7 @@ class Compared(Protocol):
 
     @property
     def against(self) -> str:
-        """What the function is compared with."""
+        """What the function is compared with; empty if with nothing."""
         ...
 
     @property
@@ -63,3 +63,8 @@ class Compared(Protocol):
     def seed(self) -> int:
         """Of the cotangents."""
         ...
+
+
+def sides_of(comparison: Compared) -> tuple[str, ...]:
+    """What the sides are called: the rule, and what it is compared with if there is such."""
+    return (RULE, comparison.against) if comparison.against else (RULE,)

@@ -12,9 +12,9 @@ from jaxfn.comparison.figures import regimes
 from jaxfn.comparison.figures.accuracy import Error
 from jaxfn.comparison.figures.records import Figures, Pair
 from jaxfn.comparison.figures.residuals import ARGUMENT, NEW, OUTPUT
-from jaxfn.comparison.rendering.compared import RULE, Compared
+from jaxfn.comparison.rendering.compared import Compared, sides_of
 from jaxfn.comparison.verdict.differences import is_enough, is_same_program, speed_ratio
-from jaxfn.comparison.verdict.units import byte_unit, format_bytes, format_seconds
+from jaxfn.comparison.verdict.units import byte_unit, format_bytes, format_seconds, second_unit
 
 _COLOURS = ("#2166ac", "#b0b0b0")  # the rule, and what it is compared with
 _BAR = 0.38
@@ -45,9 +45,8 @@ def picture_of(comparison: Compared) -> Any:
     _draw_residuals(axes[1, 0], figures)
     _draw_errors(axes[1, 1], figures)
     handles, _ = axes[0, 0].get_legend_handles_labels()
-    picture.legend(
-        handles, [RULE, comparison.against], loc="outside lower right", ncols=2, frameon=False
-    )
+    sides = sides_of(comparison)
+    picture.legend(handles, sides, loc="outside lower right", ncols=len(sides), frameon=False)
     arguments = textwrap.shorten(", ".join(comparison.arguments), 120, placeholder=" …")
     title = f"{comparison.name}({arguments})"
     verdict = textwrap.fill(comparison.verdict, 120)
@@ -61,11 +60,13 @@ def picture_of(comparison: Compared) -> Any:
 def _draw_times(axes: Any, figures: Figures, against: str) -> None:
     names = [name for name in regimes.EXPLANATIONS if name in figures.times]
     pairs = [figures.times[name] for name in names]
+    own_unit, size = second_unit(max(pair.rule.median for pair in pairs))
+    units = [size if p.reference is None else p.reference.median for p in pairs]
     spreads, labels = [], []
-    for side in (lambda p: p.rule, lambda p: p.reference):
-        scaled = [[t / p.reference.median for t in _quartiles(side(p))] for p in pairs]
+    for own in zip(*(pair.sides for pair in pairs), strict=True):
+        scaled = [[t / unit for t in _quartiles(o)] for o, unit in zip(own, units, strict=True)]
         spreads.append(scaled)
-        labels.append([format_seconds(side(p).median) for p in pairs])
+        labels.append([format_seconds(timing.median) for timing in own])
     for side, (scaled, texts) in enumerate(zip(spreads, labels, strict=True)):
         medians = [median for _, median, _ in scaled]
         whiskers = [[m - low for low, m, _ in scaled], [high - m for _, m, high in scaled]]
@@ -75,9 +76,12 @@ def _draw_times(axes: Any, figures: Figures, against: str) -> None:
             # In a column right of the frame: beside a bar its whisker would run through it.
             column = axes.get_yaxis_transform()
             axes.text(1.01, y, text, transform=column, va="center", fontsize=_SMALL)
-    said = [f"{n}\n{_speed(p, figures.programs[n])}" for n, p in zip(names, pairs, strict=True)]
-    axes.axvline(1, color="#666666", lw=0.8, ls=":")
-    _finish(axes, f"time of a run, {against} = 1 (bar: median, whisker: quartiles)", said)
+    said = names
+    if against:
+        said = [f"{n}\n{_speed(p, figures.programs[n])}" for n, p in zip(names, pairs, strict=True)]
+        axes.axvline(1, color="#666666", lw=0.8, ls=":")
+    unit = f"{against} = 1" if against else own_unit
+    _finish(axes, f"time of a run, {unit} (bar: median, whisker: quartiles)", said)
     most = max(median for scaled in spreads for _, median, _ in scaled)
     axes.set_xlim(0, min(axes.get_xlim()[1], WIDEST_AXIS * most))
 
@@ -107,17 +111,16 @@ def _draw_memory(axes: Any, figures: Figures) -> None:
     for name, attribute, what in chosen:
         if name in figures.programs:
             pair = figures.programs[name]
-            both = [getattr(side, attribute) for side in (pair.rule, pair.reference)]
-            if None not in both:
+            own = [getattr(side, attribute) for side in pair.sides]
+            if None not in own:
                 names.append(f"{name}\n{what}")
-                values.append(both)
+                values.append(own)
     _byte_bars(axes, values)
     _finish(axes, "memory of the compiled programs", names)
 
 
 def _draw_residuals(axes: Any, figures: Figures) -> None:
-    pair = figures.residuals
-    sides = (pair.rule, pair.reference)
+    sides = figures.residuals.sides
     values, names = [], []
     for kind, what in ((NEW, "new buffers"), (ARGUMENT, "arguments"), (OUTPUT, "results")):
         nbytes = [side.nbytes(kind) for side in sides]
@@ -134,8 +137,7 @@ def _draw_residuals(axes: Any, figures: Figures) -> None:
 
 def _byte_bars(axes: Any, values: Sequence[Sequence[float]]) -> None:
     unit, size = byte_unit(max((max(pair) for pair in values), default=0))
-    for side in range(2):
-        own = [pair[side] for pair in values]
+    for side, own in enumerate(zip(*values, strict=True)):
         for y, n in zip(_bars(axes, [n / size for n in own], side), own, strict=True):
             _label(axes, n / size, y, format_bytes(n))
     axes.set_xlabel(unit, fontsize=9)
@@ -171,11 +173,14 @@ def _plain_frame(axes: Any) -> None:
 
 
 def _draw_errors(axes: Any, figures: Figures) -> None:
+    if not figures.errors:
+        axes.set_axis_off()
+        return
     items = _largest_errors(figures)
-    finite = [e.ulps for _, p in items for e in (p.rule, p.reference) if 0 < e.ulps < float("inf")]
+    finite = [e.ulps for _, p in items for e in p.sides if 0 < e.ulps < float("inf")]
     low, high = min([*finite, 0.5]) / 4, max([*finite, 2.0]) * 4
     for place, (_, pair) in enumerate(items):
-        for side, error in enumerate((pair.rule, pair.reference)):
+        for side, error in enumerate(pair.sides):
             y = place + (side - 0.5) * _BAR
             x = min(max(error.ulps, low), high)
             axes.plot([low, x], [y, y], color=_COLOURS[side], lw=2.5, solid_capstyle="butt")
@@ -195,6 +200,6 @@ def _draw_errors(axes: Any, figures: Figures) -> None:
 def _largest_errors(figures: Figures) -> list[tuple[str, Pair[Error]]]:
     """As many as can be read, in the order of the arguments."""
     items = list(figures.errors.items())
-    largest = sorted(items, key=lambda item: -max(item[1].rule.ulps, item[1].reference.ulps))
+    largest = sorted(items, key=lambda item: -max(error.ulps for error in item[1].sides))
     chosen = {name for name, _ in largest[:MOST_ERRORS]}
     return [item for item in items if item[0] in chosen]

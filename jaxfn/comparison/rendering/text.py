@@ -10,7 +10,7 @@ from jaxfn.comparison.constants import MOST_LEAVES
 from jaxfn.comparison.figures import regimes
 from jaxfn.comparison.figures.records import Figures, Pair
 from jaxfn.comparison.figures.residuals import ARGUMENT, CONSTANT, NEW, OUTPUT, Residuals
-from jaxfn.comparison.rendering.compared import RULE, Compared
+from jaxfn.comparison.rendering.compared import Compared, sides_of
 from jaxfn.comparison.verdict.differences import is_enough, is_same_program, speed_ratio
 from jaxfn.comparison.verdict.units import format_bytes, format_count, format_seconds
 
@@ -61,11 +61,12 @@ def sections(comparison: Compared) -> Iterator[Section]:
     figures = comparison.figures
     if figures is None:
         return
-    sides = (RULE, comparison.against)
+    sides = sides_of(comparison)
     yield _times(figures, sides)
     yield _residuals(figures, sides)
     yield _programs(figures, sides)
-    yield _errors(figures, sides)
+    if figures.errors:
+        yield _errors(figures, sides)
 
 
 def _heading(comparison: Compared) -> str:
@@ -89,7 +90,7 @@ def _footer(comparison: Compared) -> list[str]:
     return ["\n".join([*(f"note: {note}" for note in notes), where])]
 
 
-def _times(figures: Figures, sides: tuple[str, str]) -> Section:
+def _times(figures: Figures, sides: tuple[str, ...]) -> Section:
     def cell(timing: Any) -> str:
         low, high = (format_seconds(t) for t in (timing.low, timing.high))
         return f"{format_seconds(timing.median)}  ({low} to {high})"
@@ -99,15 +100,21 @@ def _times(figures: Figures, sides: tuple[str, str]) -> Section:
         if name in figures.times:
             pair = figures.times[name]
             same = is_same_program(figures.programs[name])
-            rows.append((name, cell(pair.rule), cell(pair.reference), _speed(pair, same)))
+            rows.append((name, *map(cell, pair.sides), *_speed(pair, same)))
     rows += [
-        (f"{stage} (value and gradients)", cell(p.rule), cell(p.reference), _speed(p, False))
-        for stage, p in figures.stages.items()
+        (f"{stage} (value and gradients)", *map(cell, pair.sides), *_speed(pair, False))
+        for stage, pair in figures.stages.items()
     ]
-    return Section("time: median (quartiles)", ("program", *sides, "times as fast"), tuple(rows))
+    headings = ("program", *sides, *["times as fast"] * (len(sides) > 1))
+    return Section("time: median (quartiles)", headings, tuple(rows))
 
 
-def _speed(pair: Pair[Any], same: bool) -> str:
+def _speed(pair: Pair[Any], same: bool) -> list[str]:
+    """The cell beside both sides; none beside one."""
+    return [] if pair.reference is None else [_ratio(pair, same)]
+
+
+def _ratio(pair: Pair[Any], same: bool) -> str:
     if same:
         return "same program"
     if not is_enough(pair):
@@ -116,19 +123,15 @@ def _speed(pair: Pair[Any], same: bool) -> str:
     return "equal" if ratio == 1 else f"{ratio:.2f}"
 
 
-def _residuals(figures: Figures, sides: tuple[str, str]) -> Section:
-    pair = figures.residuals
+def _residuals(figures: Figures, sides: tuple[str, ...]) -> Section:
+    own = figures.residuals.sides
     rows: list[tuple[str, ...]] = [
-        (
-            _KINDS[kind],
-            format_bytes(pair.rule.nbytes(kind)),
-            format_bytes(pair.reference.nbytes(kind)),
-        )
+        (_KINDS[kind], *(format_bytes(side.nbytes(kind)) for side in own))
         for kind in _KINDS
-        if pair.rule.nbytes(kind) or pair.reference.nbytes(kind)
+        if any(side.nbytes(kind) for side in own)
     ]
-    rows.append(("read by the compiled backward half", _read(pair.rule), _read(pair.reference)))
-    lists = [_leaves(pair.rule), _leaves(pair.reference)]
+    rows.append(("read by the compiled backward half", *map(_read, own)))
+    lists = list(map(_leaves, own))
     for i in range(max(map(len, lists))):
         rows.append(("", *(found[i] if i < len(found) else "" for found in lists)))
     return Section("kept between forward and backward pass", ("residuals", *sides), tuple(rows))
@@ -153,20 +156,21 @@ def _leaves(residuals: Residuals) -> list[str]:
     return lines
 
 
-def _programs(figures: Figures, sides: tuple[str, str]) -> Section:
+def _programs(figures: Figures, sides: tuple[str, ...]) -> Section:
     def known(figure: float | None, form: Callable[[float], str] = format_count) -> str:
         return "?" if figure is None else form(figure)
 
     rows = []
     for name, pair in figures.programs.items():
         same = is_same_program(pair)
-        for side, own in zip(sides, (pair.rule, pair.reference), strict=True):
+        for side, own in zip(sides, pair.sides, strict=True):
             flops = format_count(own.flops.total)
             flops += " +" if own.flops.not_counted or own.flops.loops_counted_once else ""
             row = (flops, known(own.xla_flops), known(own.xla_bytes, format_bytes))
             row += (known(own.total_bytes, format_bytes), known(own.temp_bytes, format_bytes))
             row += (known(own.fusions), known(own.instructions))
-            rows.append((f"{name}, {'both' if same else side}", *row))
+            whose = "both" if same else side
+            rows.append((f"{name}, {whose}" if len(sides) > 1 else name, *row))
             if same:
                 break
     headings = (
@@ -185,12 +189,13 @@ def _programs(figures: Figures, sides: tuple[str, str]) -> Section:
     return Section(title, headings, tuple(rows))
 
 
-def _errors(figures: Figures, sides: tuple[str, str]) -> Section:
+def _errors(figures: Figures, sides: tuple[str, ...]) -> Section:
     rows = []
     for name, pair in figures.errors.items():
-        for side, own in zip(sides, (pair.rule, pair.reference), strict=True):
+        for side, own in zip(sides, pair.sides, strict=True):
             numbers = (own.ulps, own.relative, own.worst_element_ulps)
-            rows.append((f"{name}, {side}", *(f"{x:.2g}" for x in numbers)))
+            named = f"{name}, {side}" if len(sides) > 1 else name
+            rows.append((named, *(f"{x:.2g}" for x in numbers)))
     headings = ("largest error", "ulps", "relative", "worst element, ulps")
     return Section(f"accuracy, against {figures.errors_against}", headings, tuple(rows))
 

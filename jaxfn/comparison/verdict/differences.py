@@ -16,9 +16,10 @@ from jaxfn.comparison.figures.timing import Timing
 
 
 def is_same_program(pair: Pair[ProgramFigures]) -> bool:
-    """Whether the compiler made the same of both sides."""
-    rule, reference = pair.both
-    return rule.fingerprint is not None and rule.fingerprint == reference.fingerprint
+    """Whether there are two sides, and the compiler made the same of them."""
+    if pair.reference is None or pair.rule.fingerprint is None:
+        return False
+    return pair.rule.fingerprint == pair.reference.fingerprint
 
 
 def speed_ratio(pair: Pair[Timing]) -> float:

@@ -30,10 +30,14 @@ def format_count(count: float) -> str:
 
 def format_seconds(seconds: float) -> str:
     """`"1.25 ms"`, `"83.1 µs"`."""
-    for unit, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
-        if seconds >= unit:
-            return f"{_three_digits(seconds / unit)} {name}"
-    return f"{_three_digits(seconds / 1e-9)} ns"
+    unit, size = second_unit(seconds)
+    return f"{_three_digits(seconds / size)} {unit}"
+
+
+def second_unit(seconds: float) -> tuple[str, float]:
+    """The largest unit that `seconds` hold, and its size in seconds."""
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
+    return next((own for own in units if seconds >= own[1]), ("ns", 1e-9))
 
 
 def _three_digits(size: float) -> str:

@@ -224,6 +224,7 @@ def _values_can_be_mapped(points: Points) -> bool:
 def _only_eager(subject: Subject, shows: tuple[str, str]) -> Check:
     """A rule that works without jit alone, of a function that can be traced."""
     error = subject.rule.pull.untraceable
+    assert error is not None
     text = f"the function works under jit, its rule without jit alone: {line(error)}"
     return Check("transformations", FAIL, *shows, None, None, text, text, "jit")
 
