@@ -35,6 +35,7 @@ LOOP_MARGIN = 1e-4  # of the slope: an iteration stopped early is this far from 
 SLOPE_MARGIN = 1e-6  # of the gradient along the direction: a slope this near agrees
 SETTLED = 1e-2  # of the slope: differences with a larger error confirm nothing
 UNSETTLED = 0.5  # of all directions: where more are undecided, so is the layer
+OF_PARTS = 100.0  # times the slope of the values: autodiff at a kink of parts is not off by more
 WRONG_NEARBY = 1e-5  # of the gradient: what beside a tie is an error as well
 
 # What function values say of one element.

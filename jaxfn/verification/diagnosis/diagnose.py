@@ -4,6 +4,7 @@ Patterns are tried from the most to the least specific, each on the gradients of
 reference for all cotangents at all probes.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -60,6 +61,24 @@ def diagnose(subject: Subject, found: Comparison, wrong: Sequence[Judgement]) ->
     return Cause("region", f"{text}, and right at the given arguments{said}")
 
 
+def _bad_leaves(subject: Subject, found: Comparison, wrong: Sequence[Judgement]) -> list[Leaf]:
+    """The arguments whose gradients are wrong, those that are so at the given point first."""
+    given = [judged for judged in wrong if found.which[judged.item] == 0]
+    bad = [leaf for leaf in subject.arguments.leaves if _is_bad(wrong, leaf)]
+    return sorted(bad, key=lambda leaf: not _is_bad(given, leaf))
+
+
+def _with_the_others(cause: Cause, bad: Sequence[Leaf]) -> Cause:
+    """The cause, naming as well the other arguments whose gradients are wrong."""
+    others = [
+        leaf for leaf in bad if not re.search(rf"(?<!\w){re.escape(leaf.path)}(?!\w)", cause.text)
+    ]
+    if not others:
+        return cause
+    verb = "is" if len(others) == 1 else "are"
+    return replace(cause, text=f"{cause.text}; that of {_listed(others)} {verb} wrong as well")
+
+
 def _listed(leaves: Iterable[Leaf]) -> str:
     return ", ".join(leaf.path for leaf in leaves) or "the arguments"
 
@@ -67,7 +86,7 @@ def _listed(leaves: Iterable[Leaf]) -> str:
 def _pattern_of(subject: Subject, found: Comparison, wrong: Sequence[Judgement]) -> Cause:
     probes = {int(found.which[j.item]) for j in wrong}
     items = np.array([i for i in np.flatnonzero(found.usable) if found.which[i] in probes], int)
-    bad = [leaf for leaf in subject.arguments.leaves if _is_bad(wrong, leaf)]
+    bad = _bad_leaves(subject, found, wrong)
     near = np.array([i for i in np.flatnonzero(found.usable) if _is_near(found, int(i))], int)
     given = near[found.which[near] == 0]
     for leaf in bad:
@@ -82,7 +101,7 @@ def _pattern_of(subject: Subject, found: Comparison, wrong: Sequence[Judgement])
             seen = Seen(subject, found, leaf, places[where], jacobians)
             cause = pattern(seen) if seen.bad.any() else None
             if cause is not None:
-                return cause
+                return _with_the_others(cause, bad)
     named = ", ".join(leaf.path for leaf in bad) or "the gradient"
     facts = [_facts(Seen(subject, found, leaf, places["near"], jacobians)) for leaf in bad[:2]]
     text = f"{UNNAMED} {named} is missing or wrong"

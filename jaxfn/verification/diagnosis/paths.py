@@ -50,7 +50,9 @@ def through_a_value(seen: Seen) -> Cause | None:
     error = rule - expected
     if not np.isfinite(error).all() or not (np.abs(error).max(axis=1) > 0).all():
         return None
-    values, held = _with_each_held(engine, seen, items)
+    values, plain, held = _with_each_held(engine, seen, items)
+    if not close(plain[:, part], expected):  # which is not autodiff's
+        return None
     for value, gradients in reversed(list(zip(values, held, strict=True))):
         paths = expected - gradients[:, part]
         power = float((paths**2).sum())
@@ -84,8 +86,8 @@ def _items(seen: Seen) -> np.ndarray:
 
 def _with_each_held(
     engine: Engine, seen: Seen, items: np.ndarray
-) -> tuple[list[Value], np.ndarray]:
-    """The reference's gradients with each intermediate value held: `[values, items, inputs]`."""
+) -> tuple[list[Value], np.ndarray, np.ndarray]:
+    """The intermediate values, and the reference's gradients: with none of them held, with each."""
     values: list[Value] = []
     arguments, traced = seen.subject.arguments, engine.traced
 
@@ -109,9 +111,10 @@ def _with_each_held(
         each = jax.vmap(gradient, in_axes=(None, 0, 0, 0))
         jax.eval_shape(each, 0, x, integers, gammas)  # counts the values
         if not values or len(values) > MOST_VALUES:
-            return [], np.zeros((0, len(items), arguments.size))
+            return [], np.zeros((len(items), arguments.size)), np.zeros((0, 0, 0))
         loop = jax.jit(lambda n: jax.lax.map(lambda k: each(k, x, integers, gammas), n))
-        return list(values), np.asarray(loop(jnp.arange(len(values))), np.float64)
+        plain, *held = np.asarray(loop(jnp.arange(-1, len(values))), np.float64)
+        return list(values), plain, np.stack(held)
 
 
 def _holding(values: list[Value], held: Any) -> Callable[[Any, list[Any]], list[Any]]:

@@ -75,7 +75,7 @@ def check_differences(observed: Observed) -> Check:
     if confirmed is not None:
         item, values = confirmed
         failed = _failure(subject, found, item, values, power)
-        cause = _cause(subject, found, along_one)
+        cause = _cause(subject, found, along_one, (item, values))
         return replace(failed, diagnosis=cause.text, cause=cause.name)
     unsettled = outcomes.count("open")
     if unsettled > constants.UNSETTLED * max(len(outcomes), 1) and not decided:
@@ -92,7 +92,12 @@ def _middle(found: Comparison, item: int, values: Values) -> float:
     return (low + high) / 2 / d.vector[d.element]
 
 
-def _cause(subject: Subject, found: Comparison, along_one: list[tuple[int, Values]]) -> Cause:
+def _cause(
+    subject: Subject,
+    found: Comparison,
+    along_one: list[tuple[int, Values]],
+    confirmed: tuple[int, Values],
+) -> Cause:
     """The pattern of the differences, with the slopes at the given point as the reference."""
     estimates = np.full(found.rule.shape, np.nan)
     for item, values in along_one:
@@ -102,11 +107,34 @@ def _cause(subject: Subject, found: Comparison, along_one: list[tuple[int, Value
     bad = whole[:, None] & (gap > NAMED * np.abs(estimates).max(axis=1, keepdims=True, initial=0))
     wrong = [Judgement(int(i), int(e), WRONG, np.nan, np.nan) for i, e in np.argwhere(bad)]
     if not wrong:
-        return Cause("region", "the gradient is wrong at points away from the given one")
+        return _where(subject, found, *confirmed)
     slopes_there = replace(
         found, reference=estimates, usable=whole, bad=bad, unstable=np.zeros_like(bad)
     )
     return diagnose(subject, slopes_there, wrong)
+
+
+def _where(subject: Subject, found: Comparison, item: int, values: Values) -> Cause:
+    """What is wrong with which argument at which point, of a direction that shows no pattern."""
+    d = values.direction
+    moved = [leaf for leaf in subject.arguments.leaves if d.vector[leaf.part].any()]
+    named = ", ".join(leaf.path for leaf in moved)
+    slope, (low, high, _) = (
+        float(found.rule[item] @ d.vector),
+        values.interval(found.cotangents[item]),
+    )
+    agrees = found.reference is not None and not found.bad[item].any()
+    too = " (autodiff of the function gives the same: a kink of its parts?)" if agrees else ""
+    if not np.isfinite(slope):
+        text = (
+            f"the gradient of {named} is {slope} at {d.probe.name}, where the values have a slope"
+        )
+        return Cause("nan", text + too)
+    text = (
+        f"the gradient of {named} is wrong at {d.probe.name}: the slope along a direction is "
+        f"{slope:.6g} by the rule and {(low + high) / 2:.6g} by the values"
+    )
+    return Cause("region", text + too)
 
 
 def _index(found: Comparison, values: Values) -> int:
@@ -224,7 +252,8 @@ def _differentiable(subject: Subject, found: Comparison, item: int, d: Direction
     """Whether the slopes at the point are those of a linear map, by the function's own values.
 
     At a tie they are not: the median of three equal elements rises with all of them, and with none
-    of them alone.
+    of them alone. Where the rule's slope is far larger than that of the values, these may oscillate
+    between the steps.
     """
     gamma, n = found.cotangents[item], d.vector.size
     finite = np.isfinite(found.rule[item]).all() or d.probe.kind == GIVEN
@@ -240,6 +269,11 @@ def _differentiable(subject: Subject, found: Comparison, item: int, d: Direction
         if not np.isfinite(ends).all() or any(kinked for _, _, kinked in intervals):
             return False
         one, two, added, taken = ends.mean(axis=1)
+        slope = float(found.rule[item] @ d.vector)
+        if abs(slope) > constants.OF_PARTS * np.abs(ends[0]).max():
+            return False  # the steps are too long to see it: no kink of parts makes so much
+        if abs(slope - one) <= float(found.tolerance[item] @ np.abs(d.vector)):
+            return False  # rounding, in a precision that autodiff shares
         unsure = np.ptp(ends, axis=1).sum() + constants.WRONG_NEARBY * (abs(one) + abs(two))
         if max(abs(one + two - added), abs(one - two - taken)) > unsure:
             return False
