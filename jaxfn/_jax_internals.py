@@ -56,6 +56,18 @@ def applied_rule(eqn: jex.JaxprEqn) -> AppliedRule | None:
     return None if hijax is None else _hijax_rule(hijax)
 
 
+def package_of_rule(eqn: jex.JaxprEqn) -> str:
+    """The package whose class wraps the backward rule that `eqn` applies: "flax" for that of NNX.
+
+    A rule that is a plain function is of no package, and the name is empty.
+    """
+    if eqn.primitive is not primitives.custom_vjp_call_p:
+        return ""
+    backward = getattr(eqn.params.get("bwd"), "f", None)  # described nowhere
+    kind = type(backward)
+    return "" if kind.__module__ == "builtins" else kind.__module__.split(".")[0]
+
+
 def call_name(eqn: jex.JaxprEqn) -> str:
     """What a user would call `eqn`: "scan", "checkpoint", "jit(f)"."""
     if eqn.primitive is primitives.remat_p:
