@@ -23,8 +23,9 @@ def relu(x: ArrayLike, *, grad_at_zero: float = 0.0) -> jax.Array:
     comparisons take them for zero on some platforms. What is kept for the backward pass is one
     byte per element, not the input.
 
-    Reverse mode only, as every `jax.custom_vjp`: for forward mode (`jax.jvp`, `jax.jacfwd`,
-    `jax.hessian`) differentiate `jaxfn.autodiff(jaxfn.relu)`.
+    Forward mode is no part of `jax.custom_vjp`: `jax.jvp` and `jax.jacfwd` raise a `TypeError`;
+    take them of `jaxfn.autodiff(jaxfn.relu)`. `jax.hessian` works, whose tangents
+    pass through the gradient alone.
 
     Args:
       x: any shape, of floating dtype.

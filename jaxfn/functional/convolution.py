@@ -56,8 +56,9 @@ def conv2d(
     while compiling x̄ of some strided convolutions whose image of outputs is no larger than the
     kernel.)
 
-    Reverse mode only, as every `jax.custom_vjp`: for forward mode (`jax.jvp`, `jax.jacfwd`,
-    `jax.hessian`) differentiate `jaxfn.autodiff(jaxfn.conv2d)`.
+    Forward mode is no part of `jax.custom_vjp`: `jax.jvp` and `jax.jacfwd` raise a `TypeError`;
+    take them of `jaxfn.autodiff(jaxfn.conv2d)`. `jax.hessian` works, whose tangents
+    pass through the gradient alone.
 
     Args:
       x: `[N, H, W, in]`, floating.

@@ -57,8 +57,9 @@ def conv2d_relu_max_pool2d(
     In blocks an infinity or a nan in x meets zeros, as in every convolution that is computed in
     tiles: a pooled element may be nan where it or its neighbour would be infinite or nan.
 
-    Reverse mode only, as every `jax.custom_vjp`: for forward mode (`jax.jvp`, `jax.jacfwd`,
-    `jax.hessian`) differentiate `jaxfn.autodiff(jaxfn.conv2d_relu_max_pool2d)`.
+    Forward mode is no part of `jax.custom_vjp`: `jax.jvp` and `jax.jacfwd` raise a `TypeError`;
+    take them of `jaxfn.autodiff(jaxfn.conv2d_relu_max_pool2d)`. `jax.hessian` works, whose tangents
+    pass through the gradient alone.
 
     Args:
       x: `[N, H, W, in]`, floating.

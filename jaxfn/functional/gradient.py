@@ -89,7 +89,9 @@ def clip_gradient(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> jax.Array:
     gradient passes where ȳ lies within the bounds, and what passes through y is clipped again.
 
     Reverse mode only, for clipping is not linear in ȳ and has no counterpart in forward mode;
-    `jaxfn.autodiff(jaxfn.clip_gradient)` is the plain identity, in both modes.
+    `jaxfn.autodiff(jaxfn.clip_gradient)` is the plain identity, in both modes. `jax.jvp`,
+    `jax.jacfwd` and `jax.hessian` raise a `TypeError`: the gradient has the rule in it, too, so that
+    a Hessian is `jax.jacrev(jax.jacrev(f))`.
 
     Args:
       x: any shape, of floating dtype.
@@ -145,7 +147,9 @@ def clip_gradient_norm(x: Any, max_norm: ArrayLike) -> Any:
     `shard_map` each device's part.
 
     Reverse mode only, for clipping is not linear in ȳ and has no counterpart in forward mode;
-    `jaxfn.autodiff(jaxfn.clip_gradient_norm)` is the plain identity, in both modes.
+    `jaxfn.autodiff(jaxfn.clip_gradient_norm)` is the plain identity, in both modes. `jax.jvp`,
+    `jax.jacfwd` and `jax.hessian` raise a `TypeError`: the gradient has the rule in it, too, so that
+    a Hessian is `jax.jacrev(jax.jacrev(f))`.
 
     Args:
       x: an array of floating dtype and any shape, or a pytree of such arrays.

@@ -23,8 +23,9 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> ja
     dimensions. An input that needs no gradient costs neither a product nor a residual. 16-bit
     types accumulate in float32. Complex inputs follow JAX's convention (no conjugation).
 
-    Reverse mode only, as every `jax.custom_vjp`: for forward mode (`jax.jvp`, `jax.jacfwd`,
-    `jax.hessian`) differentiate `jaxfn.autodiff(jaxfn.linear)`.
+    Forward mode is no part of `jax.custom_vjp`: `jax.jvp` and `jax.jacfwd` raise a `TypeError`;
+    take them of `jaxfn.autodiff(jaxfn.linear)`. `jax.hessian` works, whose tangents
+    pass through the gradient alone.
 
     Args:
       x: `[..., in]`, floating or complex; any number of leading dimensions, of any size.

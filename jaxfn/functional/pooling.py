@@ -55,8 +55,9 @@ def max_pool2d(
     PyTorch. What is kept for the backward pass is one byte per pooled element, the position of the
     maximum in its window. (A window of more than 64 positions is left to JAX: its rule keeps x.)
 
-    Reverse mode only, as every `jax.custom_vjp`: for forward mode (`jax.jvp`, `jax.jacfwd`,
-    `jax.hessian`) differentiate `jaxfn.autodiff(jaxfn.max_pool2d)`.
+    Forward mode is no part of `jax.custom_vjp`: `jax.jvp` and `jax.jacfwd` raise a `TypeError`;
+    take them of `jaxfn.autodiff(jaxfn.max_pool2d)`. `jax.hessian` works, whose tangents
+    pass through the gradient alone.
 
     Args:
       x: `[N, H, W, C]`, floating.
@@ -107,8 +108,9 @@ def relu_max_pool2d(
     for the backward pass is one byte per *pooled* element for both: the position of the maximum in
     its window, or that it was clipped. The two apart keep a byte per element, besides.
 
-    Reverse mode only, as every `jax.custom_vjp`: for forward mode (`jax.jvp`, `jax.jacfwd`,
-    `jax.hessian`) differentiate `jaxfn.autodiff(jaxfn.relu_max_pool2d)`.
+    Forward mode is no part of `jax.custom_vjp`: `jax.jvp` and `jax.jacfwd` raise a `TypeError`;
+    take them of `jaxfn.autodiff(jaxfn.relu_max_pool2d)`. `jax.hessian` works, whose tangents
+    pass through the gradient alone.
 
     Args:
       x: `[N, H, W, C]`, floating.

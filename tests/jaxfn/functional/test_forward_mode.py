@@ -1,4 +1,4 @@
-"""Forward mode and Hessians of the operations whose rules are linear in the tangent."""
+"""Forward mode and Hessians: where an operation has them, and where JAX raises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scripts.cases import Case, gradient, spike, straight_through
+import jaxfn
+from scripts.cases import Case, gradient, layers, spike, straight_through
 from tests.jaxfn.functional.oracles import assert_close, cotangent
 
 pytestmark = pytest.mark.numbers
@@ -33,3 +34,54 @@ def test_tangents_and_hessians_are_those_of_the_reference(case: Case):
             jax.jit(lambda x, f=f: derivatives(f, x))(x) for f in (case.operation, case.reference)
         )
         assert_close(actual, expected, 1e-13)
+
+
+CLIPPING = [case for case in gradient.CASES if not case.linear_in_cotangent]
+CUSTOM_VJP = [*layers.CASES, *CLIPPING]
+
+
+@pytest.mark.parametrize("case", CUSTOM_VJP, ids=[case.name for case in CUSTOM_VJP])
+def test_a_custom_vjp_has_forward_mode_by_autodiff_alone(case: Case):
+    def tangents(fun, *args):
+        return jax.jvp(fun, args, tuple(map(cotangent, args)))
+
+    args = case.args()
+    for mode in (lambda *args: tangents(case.operation, *args), jax.jacfwd(case.operation)):
+        for transformed in (mode, jax.jit(mode)):
+            with pytest.raises(TypeError, match="custom_vjp"):
+                transformed(*args)
+    plain = jaxfn.autodiff(case.operation)
+    jax.eval_shape(jax.jacfwd(plain), *args)
+    same_value = (lambda x: x) if case in CLIPPING else case.reference
+    with jax.enable_x64(True):
+        args = case.args(dtype=np.float64)
+        actual, expected = (
+            jax.jit(lambda *args, f=f: tangents(f, *args))(*args) for f in (plain, same_value)
+        )
+        assert_close(actual, expected, 1e-13)
+
+
+@pytest.mark.parametrize("case", layers.CASES, ids=[case.name for case in layers.CASES])
+def test_a_hessian_of_a_layer_is_that_of_the_reference(case: Case):
+    def hessian(fun, x, *rest):
+        return jax.hessian(lambda x: jnp.sum(jnp.sin(fun(x, *rest))))(x)
+
+    with jax.enable_x64(True):
+        args = case.args(dtype=np.float64)
+        actual, expected = (
+            jax.jit(lambda *args, f=f: hessian(f, *args))(*args)
+            for f in (case.operation, case.reference)
+        )
+        assert_close(actual, expected, 1e-12)
+
+
+@pytest.mark.parametrize("case", CLIPPING, ids=[case.name for case in CLIPPING])
+def test_a_hessian_of_a_clipped_gradient_takes_two_reverse_modes(case: Case):
+    (x,) = case.args()
+
+    def total(x):
+        return jnp.sum(jnp.sin(case.operation(x)))
+
+    with pytest.raises(TypeError, match="custom_vjp"):
+        jax.eval_shape(jax.hessian(total), x)
+    assert jax.eval_shape(jax.jacrev(jax.jacrev(total)), x).shape == (*x.shape, *x.shape)
