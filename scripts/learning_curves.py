@@ -1,6 +1,6 @@
 """Draws the test accuracy of trainings over their epochs: by the rules and by plain autodiff.
 
-The picture in the README is of these runs:
+The picture in docs/models.md is of these runs:
 
     for model in binary quantized spiking; do for rules in custom autodiff; do
       python -m scripts.train_lenet --model $model --rules $rules --name $model-$rules

@@ -16,6 +16,8 @@ import pytest
 
 import jaxfn
 import models
+from jaxfn import functional
+from scripts.cases import CASES
 
 pytestmark = pytest.mark.numbers
 
@@ -76,25 +78,89 @@ def test_the_versions_agree():
     assert f"## {jaxfn.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def snippets() -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDE = ROOT / "docs" / "from_pytorch.md"  # its snippets run one after the other, in test_guide.py
 
 
-@pytest.mark.parametrize("snippet", snippets(), ids=lambda s: s.strip().splitlines()[-1][:40])
-def test_the_snippets_of_the_readme_run(snippet, tmp_path, monkeypatch, capsys):
+def snippets() -> list[tuple[str, str]]:
+    return [
+        (page.name, snippet)
+        for page in PAGES
+        if page != GUIDE
+        for snippet in re.findall(
+            r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "snippet"),
+    snippets(),
+    ids=[f"{page}: {snippet.strip().splitlines()[-1][:40]}" for page, snippet in snippets()],
+)
+def test_the_snippets_of_the_pages_run(page, snippet, tmp_path, monkeypatch, capsys):
     """A snippet asserts, or prints what its comments say."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(snippet, page, "exec"), {"__name__": "page"})
     printed = capsys.readouterr().out
     assert printed or "\nassert " in snippet
     for said in re.findall(r"# prints (.*)", snippet):
         assert said in printed
 
 
-def test_the_commands_of_the_readme_exist():
-    text = (ROOT / "README.md").read_text()
-    assert snippets()
+def test_the_readme_is_read_in_five_minutes():
+    assert len(README.read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    assert links or page.name == "rules_in_the_wild.md"
+    for link in links:
+        if re.match(r"https?:", link):
+            continue
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.is_file(), link
+        if heading:
+            assert heading in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_leads_to_every_page_and_back():
+    for page in PAGES[2:]:
+        assert f"](docs/{page.name})" in README.read_text()
+        assert "](../README.md)" in page.read_text(), page.name
+
+
+def row(name: str) -> str:
+    """That of an operation in the table of operations."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    (found,) = re.findall(rf"^\|.*`(?:jaxfn\.)?{name}\(.*$", text, re.MULTILINE)
+    return found
+
+
+@pytest.mark.parametrize("name", [n for n, v in vars(functional).items() if inspect.isfunction(v)])
+def test_every_operation_has_a_row(name):
+    assert row(name)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_row_says_whether_an_operation_has_both_modes(case):
+    names = (name for name in vars(functional) if case.name.startswith(name))
+    rules = jaxfn.custom_rules(case.operation, *case.args())
+    assert ("both modes" in row(max(names, key=len))) == all(r.kind == "custom_jvp" for r in rules)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_the_pages_exist(page):
+    text = page.read_text()
     for module in {*re.findall(r"python -m (scripts\.\w+)", text)}:
         assert importlib.util.find_spec(module), module
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)

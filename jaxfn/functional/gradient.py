@@ -90,8 +90,8 @@ def clip_gradient(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> jax.Array:
 
     Reverse mode only, for clipping is not linear in ȳ and has no counterpart in forward mode;
     `jaxfn.autodiff(jaxfn.clip_gradient)` is the plain identity, in both modes. `jax.jvp`,
-    `jax.jacfwd` and `jax.hessian` raise a `TypeError`: the gradient has the rule in it, too, so that
-    a Hessian is `jax.jacrev(jax.jacrev(f))`.
+    `jax.jacfwd` and `jax.hessian` raise a `TypeError`, the last since the gradient has the rule in
+    it as well: `jax.jacrev(jax.jacrev(f))` is a Hessian.
 
     Args:
       x: any shape, of floating dtype.
@@ -148,8 +148,8 @@ def clip_gradient_norm(x: Any, max_norm: ArrayLike) -> Any:
 
     Reverse mode only, for clipping is not linear in ȳ and has no counterpart in forward mode;
     `jaxfn.autodiff(jaxfn.clip_gradient_norm)` is the plain identity, in both modes. `jax.jvp`,
-    `jax.jacfwd` and `jax.hessian` raise a `TypeError`: the gradient has the rule in it, too, so that
-    a Hessian is `jax.jacrev(jax.jacrev(f))`.
+    `jax.jacfwd` and `jax.hessian` raise a `TypeError`, the last since the gradient has the rule in
+    it as well: `jax.jacrev(jax.jacrev(f))` is a Hessian.
 
     Args:
       x: an array of floating dtype and any shape, or a pytree of such arrays.

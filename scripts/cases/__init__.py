@@ -1,6 +1,6 @@
 """The registry of the project's operations: for each one example inputs, a reference written
-without its rule, and its kinks; and the models' losses. Tests, comparisons and the README's tables
-read it. A module per topic; each has its `CASES`."""
+without its rule, and its kinks; and the models' losses. Tests and comparisons read it, and
+docs/operations.md has a row for each operation. A module per topic; each has its `CASES`."""
 
 from scripts.cases import discrete, gradient, layers, quantisation, spike, straight_through
 from scripts.cases.case import Case as Case
