@@ -3,10 +3,14 @@
 Each decision is asserted on both sides of its threshold, at a few times it and a part of it.
 """
 
-from jaxfn.verification.evidence import judge, reservations
-from jaxfn.verification.evidence.reservations import OPEN, RIGHT, WRONG, Judgement
+from types import SimpleNamespace
+
+import numpy as np
+
+from jaxfn.verification.evidence import extremes, judge, reservations
+from jaxfn.verification.evidence.reservations import DIGITS, OPEN, RIGHT, WRONG, Judgement
 from jaxfn.verification.points.probes import EXTREME, FAR, GIVEN
-from tests.jaxfn.verification.synthetic_subject import comparison, engine, subject
+from tests.jaxfn.verification.synthetic_subject import Plain, comparison, engine, subject
 
 USUAL = GIVEN, 1.0, 1.0, 1.0  # a gradient of 1 at the given point
 
@@ -114,6 +118,46 @@ def right_beside():
     assert not right(2.5e-5)
 
 
+def _at_an_extreme(x, rule):
+    """What becomes of an error there, of an argument of 1 whose gradient is to be 1."""
+    found = comparison(USUAL, (EXTREME, x, rule, 1.0))
+    wrong = Judgement(1, 0, WRONG, 1.0, 1.0)
+    return extremes.digits_lost(subject(), found, [wrong])[0].outcome
+
+
+def extreme_magnitude():
+    assert _at_an_extreme(4e9, 1 + 1e-4) == WRONG
+    assert _at_an_extreme(2.5e10, 1 + 1e-4) == DIGITS
+
+
+def digits_ulps():
+    """At 1e12, where an ulp of a double is 2e-4."""
+    assert _at_an_extreme(1e12, 1.1) == DIGITS
+    assert _at_an_extreme(1e12, 1.6) == WRONG
+
+
+def opposite():
+    """At 1e14, where an ulp is 0.02, and rounding explains whatever is this small."""
+    assert _at_an_extreme(1e14, -1 + 4e-4) == WRONG
+    assert _at_an_extreme(1e14, -1 + 2.5e-3) == DIGITS
+
+
+def converged():
+    """An iteration that stays at 1 at the given point; at another one it takes one more step."""
+
+    def outcome(change):
+        iterating = SimpleNamespace(
+            **vars(engine(value=np.ones_like)),
+            iterates_for_long=lambda: True,
+            longer_value=Plain(lambda x, integers: (1 + change * (x - 1),)),
+        )
+        found, wrong = comparison(USUAL, (FAR, 2.0, 0.0, 1.0)), Judgement(1, 0, WRONG, 1.0, 1.0)
+        return reservations.converged(subject(iterating), found, [wrong])[0].outcome
+
+    assert outcome(4e-7) == WRONG
+    assert outcome(2.5e-6) == OPEN
+
+
 def between():
     """A slope of 1 above the one or below the other end."""
     gradient = direction = comparison(USUAL).rule[0]
@@ -137,4 +181,8 @@ HELD = {
     "SINGULAR": singular,
     "RIGHT_BESIDE": right_beside,
     "BETWEEN": between,
+    "EXTREME_MAGNITUDE": extreme_magnitude,
+    "DIGITS_ULPS": digits_ulps,
+    "OPPOSITE": opposite,
+    "CONVERGED": converged,
 }

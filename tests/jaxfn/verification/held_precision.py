@@ -34,6 +34,18 @@ def precision_ulps():
     assert _inaccurate(_gradients(1 + 6e-6))
 
 
+def precision_ulps_warned():
+    """Where the usual gradient is 1."""
+
+    def cause(gap):
+        found = precision._inaccurate(subject(), _gradients(1 + gap), np.ones(1))
+        assert found is not None
+        return found[2].name
+
+    assert cause(1.2e-5) == precision.WARNED
+    assert cause(8e-5) == "low-precision"
+
+
 def precision_ulps_low():
     assert not _inaccurate(_gradients(1 + 1.5e-3), np.float16)
     assert _inaccurate(_gradients(1 + 1.2e-2), np.float16)
@@ -126,6 +138,7 @@ def narrow_enough():
 HELD = {
     "TIMES_AS_PLAIN": times_as_plain,
     "PRECISION_ULPS": precision_ulps,
+    "PRECISION_ULPS_WARNED": precision_ulps_warned,
     "PRECISION_ULPS_LOW": precision_ulps_low,
     "VANISHING": vanishing,
     "OVERFLOWS": overflows,

@@ -427,11 +427,17 @@ def test_a_tangent_rule_that_is_not_linear():
     sine.defjvp(lambda primals, tangents: (jnp.sin(*primals), abs(*tangents) * jnp.cos(*primals)))
     report = gradcheck(sine, (X,), raise_exception=False)
     assert report.cause == "nonlinear"
-    assert "is the tangent rule linear in the tangents?" in report.diagnosis
+    assert (
+        "the tangent rule is not linear in the tangents: -1 times a tangent does not give -1 times"
+        in report.diagnosis
+    )
     sine.defjvp(lambda primals, t: (jnp.sin(*primals), t[0] * abs(t[0]) * jnp.cos(*primals)))
     report = gradcheck(sine, (X,), raise_exception=False)
     assert report.cause == "nonlinear"
-    assert "is the tangent rule linear in the tangents?" in report.diagnosis
+    assert (
+        "the tangent rule is not linear in the tangents: 2 times a tangent does not give 2 times"
+        in report.diagnosis
+    )
 
 
 def test_a_state_that_counts_calls():

@@ -41,20 +41,6 @@ def test_iterations_stay_near():
         assert (np.abs(moved - x) <= 0.21 * np.abs(x)).all()
 
 
-def test_integers_keep_their_range_and_permutations():
-    arguments = Arguments((jnp.ones(3), jnp.array([1, 0, 2]), jnp.array([4, 4, 7])))
-    for probe in probes(arguments, np.random.default_rng(0), False):
-        permutation, indices = probe.integers
-        assert sorted(permutation) == [0, 1, 2]
-        assert 0 <= indices.min() <= indices.max() <= 7
-
-
-def test_the_first_indices_of_a_longer_axis_are_no_permutation():
-    arguments = Arguments((jnp.ones((5, 4)), jnp.array([0, 1, 2])))
-    found = [p.integers[0] for p in probes(arguments, np.random.default_rng(0), False)]
-    assert any(len(set(indices)) < 3 for indices in found)
-
-
 def test_within_folds_into_the_interval():
     arguments = Arguments((jnp.ones(3),))
     x = np.array([-5.0, 0.5, 99.0])
