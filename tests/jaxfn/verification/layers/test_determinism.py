@@ -4,6 +4,7 @@ Each rule is asked of this layer alone; whether its gradients are right is none 
 """
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -74,3 +75,33 @@ def test_a_rule_that_works_under_jit_alone_is_not_judged_without():
     _, check = asked(backward)
     assert check.verdict == "pass"
     assert "without jit skipped because NotImplementedError: traced only" in check.detail
+
+
+def jittering(share):
+    """A callback whose result is larger by that share in every second call."""
+    count = itertools.count()
+
+    def scaled(x):
+        return np.asarray(x * (1 + share * (next(count) % 2)), x.dtype)
+
+    def backward(x, g):
+        shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return (jax.pure_callback(scaled, shape, g * jnp.cos(x), vmap_method="sequential"),)
+
+    return backward
+
+
+def test_rounding_that_differs_is_a_warning():
+    report, check = asked(jittering(3e-16))
+    assert report.verdict == "pass"
+    assert report.warnings == check.warnings
+    assert report.warnings[0].startswith("not deterministic: two calls with the same arguments")
+    assert report.warnings[0].endswith("of the largest: by rounding alone")
+
+
+def test_more_than_rounding_is_said_with_its_size():
+    report, _ = asked(jittering(1e-3))
+    assert report.verdict == "fail"
+    assert report.cause == "nondeterministic"
+    assert re.search(r"\(compiled\) by up to 0\.00\d+, 0\.00\d+ of the largest$", report.diagnosis)
+    assert report.warnings == ()

@@ -65,3 +65,24 @@ def test_a_domain_speaks_of_sizes_too():
     x = RNG.standard_normal(5).astype(np.float32)
     report = gradcheck(rule, (x,), layers=("shapes",), domain=lambda x: len(x) == 5)
     assert report.check("shapes").verdict == "skipped"
+
+
+def test_sizes_that_the_function_does_not_take_are_left_out():
+    """A kernel that is written for rows of 4 has other values for those of another length."""
+    x = RNG.standard_normal(4).astype(np.float32)
+
+    def factor(x, of_others):
+        return 1 if x.shape == (4,) else of_others
+
+    def kernel(x):
+        return factor(x, 2) * jnp.sin(x)
+
+    def asked(of_others, reference):
+        rule = ruled(kernel, lambda x, g: (factor(x, of_others) * g * jnp.cos(x),))
+        return gradcheck(
+            rule, (x,), layers=("shapes",), reference=reference, raise_exception=False
+        ).check("shapes")
+
+    assert asked(2, jnp.sin).verdict == "skipped"
+    assert asked(2, kernel).verdict == "pass"
+    assert asked(3, kernel).verdict == "fail"

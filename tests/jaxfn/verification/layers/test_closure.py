@@ -1,0 +1,86 @@
+"""The gradients of arrays that the function closes over and gives to a rule."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxfn.verification import gradcheck
+from tests.jaxfn.verification.test_gradcheck import X, ruled
+
+W = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+
+
+def dense(factor):
+    """With a gradient of the weight that is so many times too large."""
+    return ruled(lambda x, w: x @ w, lambda x, w, g: (w @ g, factor * jnp.outer(x, g)))
+
+
+def asked(fun, **options):
+    report = gradcheck(fun, (X,), layers=("closure",), raise_exception=False, **options)
+    return report, report.check("closure")
+
+
+def test_a_wrong_gradient_of_a_weight():
+    rule, weight = dense(2.0), jnp.asarray(W)
+    report, check = asked(lambda x: rule(x, weight))
+    assert report.verdict == "fail"
+    assert report.cause == "scale"
+    assert report.diagnosis.startswith("of what fun closes over: ")
+    assert "weight" in report.diagnosis
+    assert check.worst.path.startswith("weight")
+
+
+def test_a_right_one():
+    rule, weight = dense(1.0), jnp.asarray(W)
+    report, check = asked(lambda x: rule(x, weight))
+    assert report.verdict == check.verdict == "pass"
+    assert report.scope == ()
+    assert check.power is not None
+
+
+def test_none_means_no_gradient():
+    weight = jnp.asarray(W)
+    rule = ruled(lambda x, w: x @ w, lambda x, w, g: (w @ g, None))
+    report, check = asked(lambda x: rule(x, weight))
+    assert report.verdict == "pass"
+    (note,) = check.notes
+    assert note == "weight, which fun closes over, has a gradient of zero by the rule: not checked"
+    assert note in report.notes
+
+
+def test_without_a_name_it_is_said_that_it_was_not_checked():
+    rule, layers = dense(2.0), [jnp.asarray(W)]
+    report, check = asked(lambda x: rule(x, layers[0]))
+    assert check.verdict == "skipped"
+    (scope,) = report.scope
+    assert scope.startswith("the gradient of an array float32[3, 2], which fun closes over, by ")
+    assert "PASS, but not shown for the gradient of an array" in " ".join(str(report).split())
+
+
+def test_beside_a_name_one_without():
+    rule, layers, weight = dense(1.0), [jnp.asarray(W)], jnp.asarray(W[:2, :1])
+    report, check = asked(lambda x: rule(rule(x, layers[0]), weight))
+    assert check.verdict == "pass"
+    assert len(report.scope) == 1
+
+
+def test_a_reference_of_ones_own_says_nothing_of_it():
+    rule, weight = dense(2.0), jnp.asarray(W)
+    report, check = asked(lambda x: rule(x, weight), reference=lambda x: x @ weight)
+    assert check.verdict == "skipped"
+    assert "the gradient of weight (float32[3, 2])" in report.scope[0]
+
+
+def test_nothing_to_check():
+    weight = jnp.asarray(W)
+    for fun in (lambda x: x @ weight, ruled(jnp.sin, lambda x, g: (g * jnp.cos(x),))):
+        report, check = asked(fun)
+        assert (report.verdict, check.verdict) == ("pass", "skipped")
+        assert check.detail == "skipped because fun gives no array that it closes over to a rule"
+
+
+def test_no_array_of_the_closure_is_changed():
+    rule, weight = dense(1.0), jnp.asarray(W)
+    asked(fun := lambda x: rule(x, weight))
+    np.testing.assert_array_equal(fun(X), X @ W)
+    assert isinstance(weight, jax.Array)
