@@ -48,6 +48,7 @@ OF_EACH_MODULE = {
     "numerics_correct": "very_steep_exponential",
     "precision_correct": "square_bfloat16",
     "programs_correct": "cholesky_by_murrays_rule",
+    "reports_correct": "doubled_beside_its_marked_input",
     "rounding_correct": "softmax_that_has_all_but_decided",
     "sequences_correct": "permutation_by_its_inverse",
     "solvers_correct": "square_root_by_newton",

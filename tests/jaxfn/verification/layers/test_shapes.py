@@ -83,6 +83,6 @@ def test_sizes_that_the_function_does_not_take_are_left_out():
             rule, (x,), layers=("shapes",), reference=reference, raise_exception=False
         ).check("shapes")
 
-    assert asked(2, jnp.sin).verdict == "skipped"
+    assert asked(3, jnp.sin).verdict == "skipped"
     assert asked(2, kernel).verdict == "pass"
     assert asked(3, kernel).verdict == "fail"

@@ -1,4 +1,4 @@
-"""Transformations under which a rule raises: a failure where the function works, else a sentence."""
+"""Transformations under which a rule raises: a failure where the function works."""
 
 import jax
 import jax.numpy as jnp
