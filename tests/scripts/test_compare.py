@@ -80,6 +80,19 @@ def test_somebody_s_own_function(tmp_path):
     assert main(own)["relu"].against == "relu"
 
 
+@pytest.mark.usefixtures("proved")
+def test_what_autodiff_cannot_differentiate(tmp_path, capsys):
+    main(quick(tmp_path, "tests.jaxfn.comparison.helpers:called_sin", "f32[4]"))
+    said = "[1/1] called_sin: nothing to compare with: autodiff cannot differentiate it"
+    out = capsys.readouterr().out
+    assert said in out
+    assert "alone" in out.splitlines()[-3]  # instead of a ratio
+    found = json.loads((tmp_path / "called_sin.json").read_text())
+    assert found["against"] == ""
+    assert (tmp_path / "called_sin.png").read_bytes().startswith(b"\x89PNG")
+    assert said.partition("] ")[2] in (tmp_path / "summary.txt").read_text()
+
+
 def test_losses_are_finite():
     for loss in LOSSES.values():
         fun, args = loss.make(2, np.float32, 0)

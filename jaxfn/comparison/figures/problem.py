@@ -93,7 +93,7 @@ def make_problem(
     Raises:
       TypeError: if nothing goes in, or comes out, that can be differentiated.
     """
-    names = parameter_names(fun, len(args))
+    names = list(parameter_names(fun, len(args)))
     found, structure = jax.tree_util.tree_flatten_with_path(args)
     leaves = tuple(_leaf(path, value, names, argnums) for path, value in found)
     primals, others = (

@@ -71,7 +71,7 @@ def _draw_times(axes: Any, figures: Figures, against: str) -> None:
         medians = [median for _, median, _ in scaled]
         whiskers = [[m - low for low, m, _ in scaled], [high - m for _, m, high in scaled]]
         style = {"ecolor": "#444444", "lw": 1}
-        places = _bars(axes, medians, side, xerr=whiskers, error_kw=style)
+        places = _bars(axes, medians, side, len(spreads), xerr=whiskers, error_kw=style)
         for y, text in zip(places, texts, strict=True):
             # In a column right of the frame: beside a bar its whisker would run through it.
             column = axes.get_yaxis_transform()
@@ -137,15 +137,22 @@ def _draw_residuals(axes: Any, figures: Figures) -> None:
 
 def _byte_bars(axes: Any, values: Sequence[Sequence[float]]) -> None:
     unit, size = byte_unit(max((max(pair) for pair in values), default=0))
-    for side, own in enumerate(zip(*values, strict=True)):
-        for y, n in zip(_bars(axes, [n / size for n in own], side), own, strict=True):
+    sides = list(zip(*values, strict=True))
+    for side, own in enumerate(sides):
+        places = _bars(axes, [n / size for n in own], side, len(sides))
+        for y, n in zip(places, own, strict=True):
             _label(axes, n / size, y, format_bytes(n))
     axes.set_xlabel(unit, fontsize=9)
 
 
-def _bars(axes: Any, values: Sequence[float], side: int, **kw: Any) -> list[float]:
+def _offset(side: int, sides: int) -> float:
+    """From the place of a pair to the bar of a side."""
+    return (side - (sides - 1) / 2) * _BAR
+
+
+def _bars(axes: Any, values: Sequence[float], side: int, sides: int, **kw: Any) -> list[float]:
     """Draws the bars of one side, and returns where they are."""
-    places = [i + (side - 0.5) * _BAR for i in range(len(values))]
+    places = [i + _offset(side, sides) for i in range(len(values))]
     axes.barh(places, values, _BAR, color=_COLOURS[side], label=str(side), **kw)
     axes.margins(x=0.25)
     return places
@@ -174,6 +181,7 @@ def _plain_frame(axes: Any) -> None:
 
 def _draw_errors(axes: Any, figures: Figures) -> None:
     if not figures.errors:
+        axes.set_title("errors: not measured", fontsize=11, loc="left")
         axes.set_axis_off()
         return
     items = _largest_errors(figures)
@@ -181,7 +189,7 @@ def _draw_errors(axes: Any, figures: Figures) -> None:
     low, high = min([*finite, 0.5]) / 4, max([*finite, 2.0]) * 4
     for place, (_, pair) in enumerate(items):
         for side, error in enumerate(pair.sides):
-            y = place + (side - 0.5) * _BAR
+            y = place + _offset(side, len(pair.sides))
             x = min(max(error.ulps, low), high)
             axes.plot([low, x], [y, y], color=_COLOURS[side], lw=2.5, solid_capstyle="butt")
             axes.plot([x], [y], "o", color=_COLOURS[side], ms=6)

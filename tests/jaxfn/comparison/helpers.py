@@ -33,6 +33,22 @@ def with_rule(
     return decorated
 
 
+def newton_s_root(x: jax.Array) -> jax.Array:
+    """A while loop, which autodiff cannot differentiate backwards."""
+    return jax.lax.while_loop(
+        lambda y: jnp.any(y**2 > x * (1 + 1e-5)), lambda y: (y + x / y) / 2, x
+    )
+
+
+def sin_of_numpy(x: jax.Array) -> jax.Array:
+    """A callback, which autodiff cannot differentiate at all."""
+    result = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return jax.pure_callback(np.sin, result, x, vmap_method="expand_dims")
+
+
+root = with_rule(newton_s_root, lambda x: (newton_s_root(x),) * 2, lambda y, g: (g / (2 * y),))
+called_sin = with_rule(sin_of_numpy, lambda x: (sin_of_numpy(x), x), lambda x, g: (g * jnp.cos(x),))
+
 # sin with the rule that autodiff derives, with one that keeps more, and with a slow one.
 plain_sin = with_rule(jnp.sin, lambda x: (jnp.sin(x), jnp.cos(x)), lambda cos, g: (g * cos,))
 hoarding_sin = with_rule(

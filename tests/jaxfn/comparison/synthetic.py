@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from jaxfn.comparison.figures import regimes
-from jaxfn.comparison.figures.accuracy import EXACT, Error
+from jaxfn.comparison.figures.accuracy import EXACT, OWN, Error
 from jaxfn.comparison.figures.compiled import ProgramFigures
 from jaxfn.comparison.figures.flops import Flops
 from jaxfn.comparison.figures.records import Figures, Pair
@@ -53,6 +53,24 @@ def figures(**changes) -> Figures:
         "times": {name: Pair(timed(1.0), timed(1.0)) for name in regimes.EXPLANATIONS},
     }
     return Figures(**plain | changes)
+
+
+def alone() -> Figures:
+    """The synthetic figures without what they are compared with."""
+    both = figures(stages={"trace": Pair(timed(1.0), timed(1.0))})
+    return dataclasses.replace(
+        both,
+        errors=_rules(both.errors),
+        errors_against=OWN,
+        residuals=Pair(kept(100)),
+        programs=_rules(both.programs),
+        stages=_rules(both.stages),
+        times=_rules(both.times),
+    )
+
+
+def _rules(pairs: dict) -> dict:
+    return {name: Pair(pair.rule) for name, pair in pairs.items()}
 
 
 def changed(**fields) -> ProgramFigures:

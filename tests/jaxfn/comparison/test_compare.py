@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.experimental import pallas as pl
 
 import jaxfn
 from jaxfn.comparison import Comparison, compare
@@ -21,9 +22,13 @@ from jaxfn.comparison.figures.regimes import EXPLANATIONS
 from jaxfn.verification import GradcheckReport
 from tests.jaxfn.comparison.helpers import (
     FAILED,
+    called_sin,
+    newton_s_root,
     normal,
     plain_sin,
     quick,
+    root,
+    sin_of_numpy,
     slow_sin,
     with_rule,
     wrong_sin,
@@ -31,6 +36,7 @@ from tests.jaxfn.comparison.helpers import (
 from tests.jaxfn.comparison.synthetic import figures
 
 X = normal(6, 8)
+POSITIVE = jnp.array([1.2, 2.0, 3.0])
 
 
 def test_a_right_rule_is_proved_and_then_timed():
@@ -85,15 +91,82 @@ def test_without_a_rule_there_is_nothing_to_compare():
     assert result.verdict == "no custom rule is applied: same compiled program"
 
 
-def test_a_reference_that_cannot_be_differentiated():
-    def newton(x):
-        return lax.while_loop(lambda y: jnp.any(y**2 > x + 1e-3), lambda y: (y + x / y) / 2, x)
+@pytest.mark.parametrize(
+    ("fun", "reason"),
+    [
+        (root, "ValueError: Reverse-mode differentiation does not work for lax.while_loop"),
+        (called_sin, "ValueError: Pure callbacks do not support JVP"),
+    ],
+)
+def test_what_autodiff_cannot_differentiate_has_figures_of_its_own(fun, reason):
+    result = quick(fun, (POSITIVE,))
+    assert result.against == ""
+    assert result.verdict.startswith(
+        "nothing to compare with: autodiff cannot differentiate it, and there is no reference="
+    )
+    assert result.findings[0].startswith(f"autodiff cannot differentiate it: {reason}")
+    own = result.figures
+    assert set(own.times) == set(own.programs) == set(EXPLANATIONS)
+    pairs = [own.residuals, *own.times.values(), *own.programs.values(), *own.stages.values()]
+    assert {pair.reference for pair in [*pairs, *own.errors.values()]} == {None}
+    assert own.residuals.rule.nbytes("new") == 0
+    assert own.programs["scan over layers"].rule.temp_bytes >= 8 * POSITIVE.nbytes
+    assert own.errors_against == "the rule itself in float64"
+    assert max(pair.rule.ulps for pair in own.errors.values()) < 4
 
-    root = with_rule(newton, lambda x: (newton(x),) * 2, lambda y, g: (g / (2 * y),))
-    result = quick(root, (jnp.array([2.0, 3.0]),))
-    assert result.figures is None
-    assert result.verdict.startswith("not compared: the reference cannot be differentiated")
-    assert quick(root, (jnp.array([2.0, 3.0]),), reference=jnp.sqrt).figures is not None
+
+def test_a_pallas_kernel_has_figures_of_its_own():
+    def kernel(x, y):
+        y[...] = jnp.sin(x[...])
+
+    def sin(x):
+        return pl.pallas_call(kernel, jax.typeof(x), interpret=True)(x)
+
+    fun = with_rule(sin, lambda x: (sin(x), x), lambda x, g: (g * jnp.cos(x),))
+    assert "no reference=; by itself: no residual memory" in quick(fun, (X,)).verdict
+
+
+def test_alone_a_rule_is_proved_by_finite_differences():
+    result = quick(root, (POSITIVE,), proof=None)
+    power = result.proof.check("differences").power
+    said = f"agrees with finite differences, which show relative errors above {power:.1g}"
+    assert said in result.verdict
+    wrong = with_rule(newton_s_root, lambda x: (newton_s_root(x),) * 2, lambda y, g: (g / y,))
+    refused = quick(wrong, (POSITIVE,), proof=None)
+    assert refused.verdict.startswith("refused: the rule is wrong")
+    assert refused.figures is None
+
+
+def test_with_a_reference_it_is_compared():
+    result = quick(root, (POSITIVE,), reference=jnp.sqrt)
+    assert result.against == "sqrt"
+    assert result.figures.times["value"].reference is not None
+
+
+def test_what_cannot_be_differentiated_is_not_measured():
+    refused = quick(plain_sin, (X,), reference=sin_of_numpy)
+    assert refused.figures is None
+    said = "not compared: the reference cannot be differentiated: ValueError: Pure callbacks"
+    assert refused.verdict.startswith(said)
+    ruleless = quick(newton_s_root, (POSITIVE,))
+    assert ruleless.figures is None
+    said = "not compared: the function cannot be differentiated: ValueError: Reverse-mode"
+    assert ruleless.verdict.startswith(said)
+
+
+def test_a_callback_that_refuses_float64_has_no_errors():
+    def sin_of_float32(x):
+        assert x.dtype == np.float32
+        return np.sin(x)
+
+    def sin(x):
+        result = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return jax.pure_callback(sin_of_float32, result, x, vmap_method="expand_dims")
+
+    fun = with_rule(sin, lambda x: (sin(x), x), lambda x, g: (g * jnp.cos(x),))
+    own = quick(fun, (X,)).figures
+    assert (own.errors, own.errors_against) == ({}, "")
+    assert own.notes[0].startswith("errors: not measured against float64 because the function ref")
 
 
 def test_pytrees_integers_statics_and_many_outputs():

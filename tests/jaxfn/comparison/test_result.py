@@ -34,6 +34,17 @@ def test_json_of_a_refusal_has_no_figures_and_the_given_name():
     assert (found["name"], found["figures"]) == ("mine", None)
 
 
+def test_json_of_a_rule_alone_has_no_reference():
+    result = synthetic.comparison(figures=synthetic.alone(), against="")
+    found = json.loads(result.to_json())
+    figures = found["figures"]
+    assert found["against"] == ""
+    assert figures["residuals"]["reference"] is None
+    for part in ("errors", "programs", "times", "stages"):
+        assert {pair["reference"] for pair in figures[part].values()} == {None}
+    assert figures["times"]["value"]["rule"]["median"] == 1.0
+
+
 def test_what_is_not_finite_is_a_string():
     errors = {"value": Pair(synthetic.error(float("inf")), synthetic.error(1.0))}
     result = synthetic.comparison(figures=synthetic.figures(errors=errors))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import jax.numpy as jnp
@@ -49,6 +50,27 @@ def test_of_many_errors_the_twelve_largest_are_drawn():
     axes = picture_of(result).axes[3]
     assert [label.get_text() for label in axes.get_yticklabels()] == [*errors][:12]
     assert "(3 smaller ones left out)" in axes.get_title(loc="left")
+
+
+@pytest.mark.parametrize("errors", [synthetic.alone().errors, {}])
+def test_of_a_rule_alone_there_is_one_bar_in_seconds(errors, tmp_path):
+    figures = dataclasses.replace(synthetic.alone(), errors=errors)
+    result = synthetic.comparison(figures=figures, against="")
+    result.plot(tmp_path / "alone.png")
+    picture = picture_of(result)
+    times, memory, residuals, ulps = picture.axes
+    assert len(times.patches) == len(regimes.EXPLANATIONS)
+    assert times.get_title(loc="left") == "time of a run, s (bar: median, whisker: quartiles)"
+    assert [bar.get_width() for bar in times.patches] == [1.0] * len(times.patches)
+    assert [text.get_text() for text in times.get_yticklabels()] == [*regimes.EXPLANATIONS]
+    for axes in (times, memory, residuals):  # each bar beside its name
+        assert [bar.get_y() + bar.get_height() / 2 for bar in axes.patches] == pytest.approx(
+            range(len(axes.patches))
+        )
+    (legend,) = picture.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["custom rule"]
+    said = "largest error in ulps, against the rule itself" if errors else "errors: not measured"
+    assert ulps.get_title(loc="left").startswith(said)
 
 
 @pytest.mark.parametrize("highest", [1.1, 1000.0])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import subprocess
 import sys
 
 from rich.console import Console
 
+from jaxfn.comparison.figures import regimes
 from jaxfn.comparison.figures.records import Pair
 from jaxfn.comparison.figures.residuals import Residual, Residuals
+from jaxfn.comparison.rendering.text import sections
 from tests.jaxfn.comparison import synthetic
 from tests.jaxfn.comparison.helpers import FAILED, normal, quick, wrong_sin
 
@@ -37,6 +40,29 @@ def test_a_refusal_is_a_table_too():
     assert "refused" in text
     assert "the gradient is something else" in text
     assert "time:" not in text
+
+
+def test_a_rule_alone_has_one_column_and_no_ratio():
+    result = synthetic.comparison(figures=synthetic.alone(), against="", verdict="alone")
+    times, kept, compiled, errors = sections(result)
+    assert times.headings == ("program", "custom rule")
+    assert kept.headings == ("residuals", "custom rule")
+    assert [row[0] for row in times.rows][-1] == "trace (value and gradients)"
+    assert [row[0] for row in compiled.rows] == [*regimes.EXPLANATIONS]
+    assert errors.rows == (("value", "1", "1.2e-07", "1"),)
+    for section in (times, kept, compiled, errors):
+        assert {len(row) for row in section.rows} == {len(section.headings)}
+    for word in ("autodiff", "equal", "same program"):
+        assert word not in str(result)
+    file = io.StringIO()
+    Console(file=file, width=160).print(result)
+    assert "time: median (quartiles)" in file.getvalue()
+
+
+def test_without_errors_there_is_no_table_of_them():
+    figures = dataclasses.replace(synthetic.alone(), errors={}, errors_against="")
+    text = str(synthetic.comparison(figures=figures, against=""))
+    assert "accuracy" not in text
 
 
 def test_neither_rich_nor_matplotlib_is_imported_before_it_is_needed():
