@@ -64,8 +64,9 @@ def compare(
         stays as it is.
       argnums: the arguments whose floating and complex arrays are differentiated with respect to;
         by default all.
-      reference: what to compare with; by default `jaxfn.autodiff(fun)`, which leaves
-        `jax.custom_jvp` rules in: `jaxfn.autodiff(fun, custom_jvp=True)` takes them out, too.
+      reference: what to compare with, which can be differentiated; by default
+        `jaxfn.autodiff(fun)`, which leaves `jax.custom_jvp` rules in:
+        `jaxfn.autodiff(fun, custom_jvp=True)` takes them out, too.
       surrogate: see `jaxfn.gradcheck`; without a reference the rule is compared with what people
         write in its place: the value of `fun`, and the surrogate's gradient by `stop_gradient`.
       linear_in_cotangent: see `jaxfn.gradcheck`.

@@ -15,18 +15,19 @@ from jaxfn.verification import GradcheckReport
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A custom rule beside what it is compared with. Prints as a table.
+    """A custom rule beside what it is compared with, if anything. Prints as a table.
 
     Attributes:
       name: the function's.
-      against: what it is compared with: `"autodiff"`, or the reference's name.
+      against: what it is compared with: `"autodiff"`, or the reference's name; `""` where autodiff
+        cannot differentiate the function and there is no reference.
       arguments: the differentiable and the other arrays, such as `"x float32[8,3]"`.
       rules: the names of the custom rules that the function applies.
       verdict: one line that says what the figures bear out, and no more.
       findings: a sentence for each difference.
       proof: what `gradcheck` said of the rule.
-      figures: the figures; None if there are none, because the rule is wrong or there is nothing
-        to compare it with.
+      figures: the figures, of the rule alone where it is compared with nothing; None if there are
+        none, because the rule is wrong, or what is given cannot be differentiated.
       environment: versions, device and date.
       seed: of the cotangents.
     """
