@@ -111,7 +111,7 @@ def compare(
             raise_exception=False,
             domain=tuple(domain[i] for i in positions) if isinstance(domain, tuple) else domain,
         )
-    other = _other(fun, reference, surrogate)
+    other, against = _other(fun, reference, surrogate)
     reason = _no_derivative(other, problem)
     alone = bool(reason) and reference is None
     # The surrogate's gradient is linear in the cotangent, and not what such a rule gives.
@@ -129,11 +129,7 @@ def compare(
             verdict += f"; gradcheck is {proof.verdict}"
     return Comparison(
         name=name or _name(fun),
-        against=""
-        if alone
-        else "autodiff"
-        if reference is None and surrogate is None
-        else _name(other),
+        against="" if alone else against,
         arguments=_described(problem),
         rules=rules,
         verdict=verdict,
@@ -187,12 +183,14 @@ def _other(
     fun: Callable[..., Any],
     reference: Callable[..., Any] | None,
     surrogate: Callable[..., Any] | None,
-) -> Callable[..., Any]:
-    """What the rule is compared with, if it can be differentiated."""
+) -> tuple[Callable[..., Any], str]:
+    """What the rule is compared with, if it can be differentiated, and its name."""
     if reference is not None:
-        return reference
-    plain = autodiff(fun)
-    return plain if surrogate is None else with_gradient_of(plain, surrogate)
+        return reference, _name(reference)
+    if surrogate is None:
+        return autodiff(fun), "autodiff"
+    declared = with_gradient_of(autodiff(fun), surrogate)
+    return declared, _name(declared)
 
 
 def _refusal(

@@ -115,6 +115,15 @@ def test_what_autodiff_cannot_differentiate_has_figures_of_its_own(fun, reason):
     assert max(pair.rule.ulps for pair in own.errors.values()) < 4
 
 
+def test_a_surrogate_is_no_reference_where_the_value_cannot_be_differentiated():
+    fun = with_rule(sin_of_numpy, lambda x: (sin_of_numpy(x), None), lambda _, g: (g,))
+    result = quick(fun, (X,), surrogate=lambda x: x, linear_in_cotangent=False)
+    assert result.against == ""
+    assert set(result.figures.errors) == {"value", "gradient of x"}
+    assert result.figures.notes == ()
+    assert result.verdict.endswith("not checked against finite differences")
+
+
 def test_a_pallas_kernel_has_figures_of_its_own():
     def kernel(x, y):
         y[...] = jnp.sin(x[...])
