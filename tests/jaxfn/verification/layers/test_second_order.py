@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import jaxfn
 from jaxfn.verification import gradcheck
 from tests.jaxfn.verification.test_gradcheck import X, ruled
 
@@ -103,3 +104,13 @@ def _half_as_steep(x):
     integral = jax.custom_jvp(lambda x: x * jnp.sin(x))
     integral.defjvp(lambda x, t: (integral(*x), t[0] * slope(*x)))
     return integral(x)
+
+
+def test_a_rule_that_is_declared_not_linear_and_calls_itself():
+    report = gradcheck(
+        lambda x: jaxfn.clip_gradient(x, -1.0, 1.0),
+        (X,),
+        layers=("second order",),
+        linear_in_cotangent=False,
+    )
+    assert report.check("second order").verdict == "pass"
