@@ -27,6 +27,7 @@ def test_a_wrong_gradient_of_a_weight():
     assert report.cause == "scale"
     assert report.diagnosis.startswith("of what fun closes over: ")
     assert "weight" in report.diagnosis
+    assert check.worst is not None
     assert check.worst.path.startswith("weight")
 
 

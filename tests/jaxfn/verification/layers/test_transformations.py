@@ -60,10 +60,10 @@ def test_a_vmap_rule_that_raises():
     def double(x):
         return 2 * x
 
-    @double.def_vmap
-    def _(size, batched, x):
+    def batched(size, is_batched, x):
         raise NotImplementedError("no batches")
 
+    double.def_vmap(batched)
     report, _ = asked(ruled(lambda x: double(x), lambda x, g: (2 * g,)))
     assert report.cause == "vmap"
     assert report.diagnosis.endswith("NotImplementedError: no batches")
