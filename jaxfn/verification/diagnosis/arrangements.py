@@ -95,7 +95,13 @@ def permuted(seen: Seen) -> Cause | None:
     if close(np.sort(rule, axis=1), np.sort(expected, axis=1)):
         return Cause("elements", f"the elements of the gradient of {name} are in another order")
     if close(np.sort(rule, axis=0), np.sort(expected, axis=0)):
+        unused = np.flatnonzero(~rule.any(axis=1) & expected.any(axis=1))
         text = f"in the gradient of {name} the cotangent's elements are taken in another order"
+        if unused.size:
+            text = (
+                f"in the gradient of {name} some elements of the cotangent stand for others: "
+                f"{unused.size} of {len(rule)} are ignored"
+            )
         return Cause("elements", text)
     if not few and close(np.sort(rule, axis=None), np.sort(expected, axis=None)):
         text = (

@@ -223,6 +223,18 @@ def _lowered(seen: Seen) -> Cause | None:
     return Cause("low-precision", text)
 
 
+def _in_lower_precision(seen: Seen) -> Cause | None:
+    """Where nothing else explains it: sums that a lower precision of the rule's has lost."""
+    eps = seen.subject.rule.pull.eps
+    if eps <= 2 * seen.subject.eps or not np.isfinite(seen.rule).all():
+        return None
+    text = (
+        f"the gradient of {seen.leaf.path} loses accuracy: the rule computes in a lower precision "
+        f"(machine epsilon {eps:.2g}) than the function, and what it sums there is lost"
+    )
+    return Cause("low-precision", text)
+
+
 def _surrogate(seen: Seen) -> Cause | None:
     if seen.reference.any() or not seen.rule.any() or seen.subject.has_surrogate:
         return None
@@ -278,8 +290,8 @@ PATTERNS = (
     (adjoint, "given"),
     (of_outputs, "given"),
     (permuted, "given"),
-    (of_another_point, "near"),
     (through_a_value, "near"),
+    (of_another_point, "near"),
     (rounded, "all"),
     (in_steps, "all"),
     (in_a_region, "all"),
@@ -296,5 +308,6 @@ PATTERNS = (
     (in_another_basis, "near"),
     (_sometimes_lost, "all"),
     (misplaced, "given"),
+    (_in_lower_precision, "near"),
     (independent, "given"),
 )

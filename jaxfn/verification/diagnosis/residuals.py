@@ -14,6 +14,7 @@ from jaxfn.verification.points.probes import columns_of
 from jaxfn.verification.subject.subject import run_rows
 
 MOST_LEAVES = 6
+EXPLAINED = 1e-2  # of the error: what another point leaves of it, or it explains nothing
 
 
 def of_another_point(seen: Seen) -> Cause | None:
@@ -24,6 +25,7 @@ def of_another_point(seen: Seen) -> Cause | None:
         return None
     if not np.isfinite(seen.rule).all():
         return None
+    error = np.abs(seen.rule - seen.reference).max(initial=0)
     x, integers = columns_of([found.probes[i] for i in found.which[seen.items]])
     for words, points in _other_points(seen, x):
         rows = (points, integers, found.cotangents[seen.items])
@@ -31,7 +33,8 @@ def of_another_point(seen: Seen) -> Cause | None:
         if not np.isfinite(elsewhere).all() or close(elsewhere, seen.reference, 1e-3):
             continue
         for sign, minus in ((1, ""), (-1, "minus ")):
-            if close(seen.rule, sign * elsewhere):
+            rest = np.abs(seen.rule - sign * elsewhere).max(initial=0)
+            if close(seen.rule, sign * elsewhere) and rest <= EXPLAINED * error:
                 text = (
                     f"the gradient of {seen.leaf.path} is {minus}the one expected {words}: it is "
                     "computed from another residual, or from the right one with the wrong sign"

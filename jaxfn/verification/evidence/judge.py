@@ -5,6 +5,8 @@ follow another convention at a kink. So an element at which the two differ is ju
 function's own differences, with their error: they confirm the rule, refute it, or cannot tell.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from jaxfn.verification import constants
@@ -15,6 +17,7 @@ from jaxfn.verification.evidence.differences import (
     coordinate,
     evaluate,
 )
+from jaxfn.verification.evidence.differentiable import differentiable
 from jaxfn.verification.evidence.extremes import digits_lost
 from jaxfn.verification.evidence.reservations import (
     KINK,
@@ -52,9 +55,26 @@ def judge(subject: Subject, found: Comparison) -> list[Judgement]:
         for item, values in zip(items, evaluate(subject, directions), strict=True)
     ]
     judged = _look_again(subject, found, first)
+    judged = [_at_a_kink_of_parts(subject, found, one) for one in judged]
     judged = met(subject, found, trusted(found, in_range(subject, found, judged)))
     judged = converged(subject, found, digits_lost(subject, found, judged))
     return judged + ties(subject, found, judged)
+
+
+def _at_a_kink_of_parts(subject: Subject, found: Comparison, one: Judgement) -> Judgement:
+    """An open judgement, refuted where autodiff jumps and the function's values do not.
+
+    Then neither convention of its parts is one of the function's own.
+    """
+    if one.outcome != OPEN or not found.unstable[one.item, one.element] or subject.has_surrogate:
+        return one
+    rule = found.rule[one.item, one.element]
+    width, middle = one.high - one.low, (one.high + one.low) / 2
+    if not width < constants.NARROW_ENOUGH * abs(rule - middle):
+        return one
+    direction = coordinate(subject, found.probe_of(one.item), one.element)
+    smooth = differentiable(subject, found, one.item, direction)
+    return replace(one, outcome=WRONG) if smooth else one
 
 
 def _look_again(subject: Subject, found: Comparison, judged: list[Judgement]) -> list[Judgement]:

@@ -176,7 +176,8 @@ def _linear_range(subject: Subject, probe: Probe, cotangents: np.ndarray) -> tup
         size = float(np.nan_to_num(np.abs(reference)).max(initial=0.0))
     best = int(np.argmin(np.round(errors, DIGITS)))
     if errors[best] <= ALIKE * size:
-        return SCALES[best], True
+        next_ = min(best + 1, len(SCALES) - 1)  # other points and cotangents may be larger
+        return SCALES[next_ if errors[next_] <= ALIKE * size else best], True
     one, other = multiples[-2:]
     linear = np.allclose(one, other, rtol=ALIKE, atol=ALIKE * np.abs(other).max(initial=0.0))
     return (SCALES[-1] if linear else SCALES[best]), bool(linear)

@@ -14,6 +14,7 @@ from jaxfn.verification.evidence.differences import (
     evaluate,
     steps_of,
 )
+from jaxfn.verification.evidence.differentiable import differentiable
 from jaxfn.verification.evidence.judge import WRONG, Judgement
 from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.reproduce import pullback
@@ -32,7 +33,6 @@ COORDINATES, COORDINATES_ALONE = 64, 512  # elements that are all looked at; wit
 SOME, SOME_OF_MANY, BESIDE = 16, 3, 8  # elements otherwise; of a large function; at other points
 DENSE, DENSE_OF_MANY = 6, 2  # directions that move all elements; of a large function
 AT_SPECIAL = 2  # elements at points of special values, where parts of a function have kinks
-PAIRS = 3  # directions whose slopes have to add up with that of a direction
 NAMED = 1e-4  # of the largest slope: what is named as wrong once the layer has failed
 LOOKED_AT_AGAIN = 8  # disagreements
 AGAIN = 0.41, 0.05  # times the steps of these
@@ -224,7 +224,7 @@ def _confirmed(
         agree = found.reference is not None and not found.bad[item].any()
         if subject.stops and agree and not _same_forward(subject, found, item, values):
             return SLOPELESS
-        if agree and _differentiable(subject, found, item, d):
+        if agree and differentiable(subject, found, item, d):
             return item, values
         if d.probe.kind != SPECIAL and (
             found.reference is None
@@ -246,38 +246,6 @@ def _same_forward(subject: Subject, found: Comparison, item: int, values: Values
         return False
     margin = constants.SLOPE_MARGIN * abs(slope)
     return bool(low - margin <= slope <= high + margin)
-
-
-def _differentiable(subject: Subject, found: Comparison, item: int, d: Direction) -> bool:
-    """Whether the slopes at the point are those of a linear map, by the function's own values.
-
-    At a tie they are not: the median of three equal elements rises with all of them, and with none
-    of them alone. Where the rule's slope is far larger than that of the values, these may oscillate
-    between the steps.
-    """
-    gamma, n = found.cotangents[item], d.vector.size
-    finite = np.isfinite(found.rule[item]).all() or d.probe.kind == GIVEN
-    if not finite or not np.isfinite(d.probe.x).all():
-        return False  # many functions are given no derivative at an edge that the check moved to
-    steps = steps_of(subject, d.probe)
-    for _ in range(PAIRS):
-        other = steps * subject.rng.choice([-1.0, 1.0], n) * subject.rng.uniform(0.5, 1, n)
-        vectors = (d.vector, other, d.vector + other, d.vector - other)
-        seen = evaluate(subject, [Direction(d.probe, vector) for vector in vectors])
-        intervals = [values.interval(gamma) for values in seen]
-        ends = np.array([interval[:2] for interval in intervals])
-        if not np.isfinite(ends).all() or any(kinked for _, _, kinked in intervals):
-            return False
-        one, two, added, taken = ends.mean(axis=1)
-        slope = float(found.rule[item] @ d.vector)
-        if abs(slope) > constants.OF_PARTS * np.abs(ends[0]).max():
-            return False  # the steps are too long to see it: no kink of parts makes so much
-        if abs(slope - one) <= float(found.tolerance[item] @ np.abs(d.vector)):
-            return False  # rounding, in a precision that autodiff shares
-        unsure = np.ptp(ends, axis=1).sum() + constants.WRONG_NEARBY * (abs(one) + abs(two))
-        if max(abs(one + two - added), abs(one - two - taken)) > unsure:
-            return False
-    return True
 
 
 def _wrong_nearby(subject: Subject, found: Comparison, item: int, d: Direction) -> bool:

@@ -1,7 +1,8 @@
 """The rule at other sizes: batches of one, sizes that no block length divides, other squares."""
 
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,6 +117,8 @@ def _acceptance(subject: Subject) -> Callable[[Resizing], bool]:
     def accepts(sizes: Resizing) -> bool:
         if sizes.elements > LARGEST or sizes.shapes == given:
             return False
+        if _only_broadcast(given, sizes.shapes):
+            return False
         pairs = zip(given, sizes.shapes, strict=True)
         if subject.factorises and not all(_keeps_rank(*pair) for pair in pairs):
             return False
@@ -125,6 +128,17 @@ def _acceptance(subject: Subject) -> Callable[[Resizing], bool]:
         return count <= UNROLLED[0] * least + UNROLLED[1]
 
     return accepts
+
+
+def _only_broadcast(given: Sequence[Shape], new: Sequence[Shape]) -> bool:
+    """Whether two arguments with an axis of one size have now 1 and another: they are strangers."""
+    for i, j in itertools.combinations(range(len(given)), 2):
+        before = zip(reversed(given[i]), reversed(given[j]), strict=False)
+        after = zip(reversed(new[i]), reversed(new[j]), strict=False)
+        for (a, b), (c, d) in zip(before, after, strict=True):
+            if a == b and c != d and 1 in (c, d):
+                return True
+    return False
 
 
 def _keeps_rank(given: Shape, new: Shape) -> bool:

@@ -54,6 +54,8 @@ def check_transformations(observed: Observed) -> Check:
     sharded = Sharded()
     if not already_failed and shows is TWO_DEVICES and CALLBACKS & subject.rule.pull.primitives:
         skipped.append("shard_map was not run: callbacks of several devices can block each other")
+    elif not already_failed and subject.rule.pull.has_references:
+        skipped.append(f"shard_map was not run: {NO_REFERENCES}")
     elif not already_failed and shows is TWO_DEVICES:
         several = layouts(points)
         sharded = run_sharded(points, several)

@@ -91,7 +91,7 @@ def _untried(
     for value in taken.branches[i][:MOST_VALUES] if taken.branches else ():
         if value in given or not _holds(given, value):
             continue
-        among = rng.uniform(0, 1, given.shape) < AMONG
+        among = np.asarray(rng.uniform(0, 1, given.shape) < AMONG)
         among.reshape(-1)[rng.integers(given.size)] = True
         condition = f"{path} is {value}" if given.size == 1 else f"{path} has {value} among it"
         yield f"{value} in {path}", condition, with_one(np.where(among, value, given))
