@@ -7,6 +7,7 @@ them with another factor, the value's operation names the term.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from jaxfn.verification.diagnosis.seen import Cause, Seen, close
 from jaxfn.verification.subject.coordinates import cotangents, flatten_gradient
 from jaxfn.verification.subject.programs import Engine, precision
 
+OWN = str(Path(__file__).parents[2])  # the files of this package
 MOST_ITEMS, MOST_VALUES, MOST = 6, 300, 4000  # gradients looked at; intermediate values; elements
 CALLS = {"pjit", "jit", "closed_call", "core_call"}  # whose operations are looked at one by one
 EXACT = 1e-5  # of the error: a path that explains as much of it explains all
@@ -134,7 +136,7 @@ def _source(eqn: Any) -> str:
     """File and line of an operation, as far as JAX tells."""
     frames = getattr(getattr(eqn.source_info, "traceback", None), "frames", None) or ()
     for frame in frames:
-        own = "/site-packages/" in frame.file_name or "/jaxfn/" in frame.file_name
+        own = frame.file_name.startswith(OWN) or "/site-packages/" in frame.file_name
         if not own and not frame.file_name.startswith("<"):
             return f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.line_num}"
     return ""

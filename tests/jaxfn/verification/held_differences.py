@@ -2,13 +2,15 @@
 
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxfn.verification.evidence.differences import Direction
 from jaxfn.verification.evidence.finite_difference import STEPS, Slopes, slopes
+from jaxfn.verification.gradcheck import gradcheck
 from jaxfn.verification.layers.differences import _outcome, _wrong_nearby, check_differences
 from jaxfn.verification.layers.observed import Observed
-from jaxfn.verification.report import INCONCLUSIVE, PASS
+from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS
 from tests.jaxfn.verification.held_subject import at_given, compared, one, subject_of
 
 DOUBLE = float(np.finfo(np.float64).eps)
@@ -135,7 +137,26 @@ def wrong_nearby():
     assert wrong(2.5e-5)
 
 
+def of_parts():
+    """Autodiff at a kink of parts, where a slope of 1 becomes one of -50, or of -500."""
+    assert _caught_at_a_kink_of_parts(51.0)
+    assert not _caught_at_a_kink_of_parts(501.0)
+
+
+def _caught_at_a_kink_of_parts(size):
+    """Whether a function of slope 1 fails, with parts at 0 whose autodiff is off by the size."""
+
+    def line(x):
+        nothing = jnp.where(x > 0, x, 0) - x / 2 - jnp.abs(x) / 2
+        return x + size * nothing
+
+    args = (np.zeros(2, np.float32),)
+    report = gradcheck(line, args, layers=("differences",), raise_exception=False)
+    return report.verdict == FAIL
+
+
 HELD = {
+    "OF_PARTS": of_parts,
     "DIFFERENCE_SAFETY": difference_safety,
     "KINK_SEEN": kink_seen,
     "DROWNED": drowned,

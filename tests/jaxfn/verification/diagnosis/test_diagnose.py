@@ -340,7 +340,25 @@ CASES = {
         ),
         (normal(3, 5),),
         "dropped-term",
-        "is a multiple of x, another one for each row along axis 1",
+        "is missing in the gradient of x: it is held constant",
+    ),
+    "half a term": (
+        ruled(
+            lambda x: x * jnp.exp(jnp.mean(x, axis=1, keepdims=True)),
+            lambda x, g: (
+                jnp.exp(jnp.mean(x, axis=1, keepdims=True))
+                * (g + jnp.sum(g * x, axis=1, keepdims=True) / 2 / x.shape[1]),
+            ),
+        ),
+        (normal(3, 5),),
+        "scale",
+        "is 0.5 times the expected one in the gradient of x",
+    ),
+    "a mean too much": (
+        ruled(lambda x: 2 * x, lambda x, g: (2 * g + jnp.mean(g, axis=1, keepdims=True),)),
+        (normal(3, 5),),
+        "dropped-term",
+        "is a multiple of ones, another one for each row along axis 1",
     ),
     "a sum over too much": (
         ruled(_standard, lambda x, g: (jax.vjp(_standard_all, x)[1](g)[0],)),
