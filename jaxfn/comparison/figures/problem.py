@@ -114,7 +114,7 @@ def make_problem(
     )
 
 
-def _leaf(path: Any, value: Any, names: Sequence[str], argnums: Sequence[int]) -> Leaf:
+def _leaf(path: Any, value: Any, names: tuple[str, ...], argnums: Sequence[int]) -> Leaf:
     argument = path[0].idx
     kind = _STATIC
     if is_array(value):
