@@ -114,14 +114,14 @@ def make_problem(
     )
 
 
-def _leaf(path: Any, value: Any, names: tuple[str, ...], argnums: Sequence[int]) -> Leaf:
+def _leaf(path: Any, value: Any, names: Sequence[str], argnums: Sequence[int]) -> Leaf:
     argument = path[0].idx
     kind = _STATIC
     if is_array(value):
         value = jnp.asarray(value, jnp.result_type(value))  # of a Python number a full type
         differentiable = jnp.issubdtype(value.dtype, jnp.inexact) and argument in argnums
         kind = _PRIMAL if differentiable else _OTHER
-    return Leaf(names[argument] + jax.tree_util.keystr(path[1:]), value, kind, argument)
+    return Leaf(f"{names[argument]}{jax.tree_util.keystr(path[1:])}", value, kind, argument)
 
 
 def is_array(value: Any) -> bool:
