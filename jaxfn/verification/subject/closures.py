@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import CellType, FunctionType
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend import core as jex
 
@@ -80,11 +81,15 @@ def _variables(fun: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(fun, FunctionType):
         return
     for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
-        if is_inexact_array(value := _content(cell)):
+        if _is_floating_array(value := _content(cell)):
             yield name, value
     for name in fun.__code__.co_names:
-        if is_inexact_array(value := fun.__globals__.get(name)):
+        if _is_floating_array(value := fun.__globals__.get(name)):
             yield name, value
+
+
+def _is_floating_array(value: Any) -> bool:
+    return isinstance(value, (jax.Array, np.ndarray)) and is_inexact_array(value)
 
 
 def _content(cell: CellType) -> Any:

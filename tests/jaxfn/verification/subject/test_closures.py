@@ -52,3 +52,7 @@ def test_replaced():
     np.testing.assert_array_equal(fun(X), (WEIGHT + 1) @ X)
     other = rebound(lambda x: dense(WEIGHT, x), {"WEIGHT": jnp.ones((1, 2))})
     np.testing.assert_array_equal(other(X), [-0.5])
+
+
+def test_modules_that_a_function_names_are_no_arrays():
+    assert found(lambda x: jnp.asarray(np.float32(1)) * dense(WEIGHT, x)) == [("dense", "WEIGHT")]
