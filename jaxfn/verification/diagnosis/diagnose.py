@@ -22,7 +22,7 @@ from jaxfn.verification.diagnosis.contributions import entries, misplaced
 from jaxfn.verification.diagnosis.factors import in_common, of_an_argument, of_the_point
 from jaxfn.verification.diagnosis.means import mean_or_sum
 from jaxfn.verification.diagnosis.parts import in_a_region, rounded, some, some_elements
-from jaxfn.verification.diagnosis.paths import through_a_value
+from jaxfn.verification.diagnosis.paths import through_a_value, through_a_value_everywhere
 from jaxfn.verification.diagnosis.regions import region
 from jaxfn.verification.diagnosis.residuals import of_another_point
 from jaxfn.verification.diagnosis.row_factors import averaged, of_each_element, of_each_output
@@ -290,11 +290,12 @@ PATTERNS = (
     (adjoint, "given"),
     (of_outputs, "given"),
     (permuted, "given"),
-    (through_a_value, "near"),
+    (through_a_value_everywhere, "near"),
     (of_another_point, "near"),
     (rounded, "all"),
     (in_steps, "all"),
     (in_a_region, "all"),
+    (through_a_value, "near"),
     (entries, "given"),
     (averaged, "given"),
     (of_each_output, "given"),

@@ -23,6 +23,7 @@ OWN = str(Path(__file__).parents[2])  # the files of this package
 MOST_ITEMS, MOST_VALUES, MOST = 6, 300, 4000  # gradients looked at; intermediate values; elements
 CALLS = {"pjit", "jit", "closed_call", "core_call"}  # whose operations are looked at one by one
 EXACT = 1e-5  # of the error: a path that explains as much of it explains all
+EVERYWHERE = 0.9  # of the elements
 WHOLE = 1e-3  # by which a factor may be off 0, -1 or 2 to be called so
 
 
@@ -37,6 +38,11 @@ class Value:
     def __str__(self) -> str:
         place = f", {self.source}" if self.source else ""
         return f"`{self.operation}` ({'×'.join(map(str, self.shape)) or 'a scalar'}{place})"
+
+
+def through_a_value_everywhere(seen: Seen) -> Cause | None:
+    """The same, where nearly every element is wrong: otherwise it may be a region that is."""
+    return through_a_value(seen) if seen.bad.mean() > EVERYWHERE else None
 
 
 def through_a_value(seen: Seen) -> Cause | None:

@@ -188,8 +188,10 @@ def _worst(
             spread = np.fmax(spread, change)
         gap = np.abs(seen[rows] - own[rows])
         gap = np.where(np.isfinite(gap), gap, np.where(bad[rows], np.inf, 0.0))
-        excess = gap / (tolerance[rows] + constants.SAFETY * spread)
         near = np.array([found.is_near(items[k]) for k in rows])
+        if subject.factorises:  # of a matrix that the check made singular rounding decides
+            gap = np.where(np.isfinite(gap) | near[:, None], gap, 0.0)
+        excess = gap / (tolerance[rows] + constants.SAFETY * spread)
         limit = np.where(near, 1.0, constants.STARK_AFAR)[:, None]
         relative = gap > np.where(near[:, None], 0, constants.STARK_SHARE * np.abs(own[rows]))
     excess = np.where(bad[rows] & relative & ~np.isnan(excess), excess / limit, 0.0)

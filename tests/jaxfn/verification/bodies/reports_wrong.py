@@ -20,7 +20,7 @@ def _ones(fun, *args):
     return pullback(fun, args, jax.tree.map(lambda s: jnp.ones(s.shape, s.dtype), shapes))
 
 
-def autodiff_wrong(true, *args, cause="elements"):
+def autodiff_wrong(true, *args, cause="region"):
     """A function whose autodiff is that of its parts, and so is its rule's gradient."""
 
     def register(fun):
@@ -77,13 +77,13 @@ def _gelu_slope(x):
     return jax.vmap(jax.grad(jax.nn.gelu))(x)
 
 
-@body.wrong("elements", array(0.4, -1.3), witness=gradient(at=(array(0.0, 1),)))
+@body.wrong("region", array(0.4, -1.3), witness=gradient(at=(array(0.0, 1),)))
 @rule(lambda x, g: (g * jnp.where(x == 0, 2.5, 1) * _gelu_slope(x),))
 def gelu_wrong_at_zero(x):
     return jax.nn.gelu(x)
 
 
-@body.wrong("elements", array(0.4, -1.3, 2.2), witness=gradient(at=(array(0.5, 1, 2),)))
+@body.wrong("region", array(0.4, -1.3, 2.2), witness=gradient(at=(array(0.5, 1, 2),)))
 @rule(lambda x, g: (g * jnp.where(x == jnp.round(x), 2.5, 1) * jnp.cos(x),))
 def sine_wrong_at_integers(x):
     return jnp.sin(x)
@@ -94,7 +94,7 @@ def _first_at_ties(a, b, g):
     return g * p, g * (1 - p)
 
 
-@body.wrong("elements", array(0.4, -1), array(1.0, 2), witness=gradient(at=(np.ones(1, "f4"),) * 2))
+@body.wrong("region", array(0.4, -1), array(1.0, 2), witness=gradient(at=(np.ones(1, "f4"),) * 2))
 @rule(_first_at_ties)
 def logaddexp_wrong_at_ties(a, b):
     return jnp.logaddexp(a, b)
@@ -181,7 +181,7 @@ for _fun in sine_by_numpy, doubled_with_an_if:
 
 
 @body.wrong(
-    "elements",
+    "region",
     normal(4),
     array(2, 0, 3, 1, dtype=np.int32),
     witness=gradient(at=(normal(4), array(2, 2, 3, 1, dtype=np.int32))),
@@ -292,7 +292,7 @@ def _softmax_of_ignored_rows(logits, labels, g):
 _LABELS, _SOME_IGNORED = (array(*y, dtype=np.int32) for y in ((1, 2, 4, 0), (1, -100, 4, 0)))
 
 
-@body.wrong("elements", normal(4, 5), _LABELS, witness=gradient(at=(normal(4, 5), _SOME_IGNORED)))
+@body.wrong("region", normal(4, 5), _LABELS, witness=gradient(at=(normal(4, 5), _SOME_IGNORED)))
 @rule(_softmax_of_ignored_rows)
 def cross_entropy_whose_ignored_rows_keep_the_softmax(logits, labels):
     return _entropy(logits, labels)
@@ -313,7 +313,7 @@ def cross_entropy_averaged_over_ignored_rows(logits, labels):
 _TOKENS, _PADDED = (array(*i, dtype=np.int32) for i in ((1, 4, 2, 1), (0, 4, 2, 1)))
 
 
-@body.wrong("elements", normal(5, 3), _TOKENS, witness=gradient(at=(normal(5, 3), _PADDED)))
+@body.wrong("region", normal(5, 3), _TOKENS, witness=gradient(at=(normal(5, 3), _PADDED)))
 @rule(lambda table, tokens, g: (jnp.zeros_like(table).at[tokens].add(g), None))
 def embedding_whose_padding_is_trained(table, tokens):
     return jnp.where((tokens == 0)[:, None], 0, table[tokens])
@@ -331,7 +331,7 @@ def _into_a_longer_array(x, starts, g):
 
 
 @body.wrong(
-    "elements",
+    "region",
     normal(8),
     np.array([2], np.int32),
     witness=gradient(at=(normal(8), np.array([7], np.int32))),
@@ -364,7 +364,7 @@ def _all_at_ties(x, g):
     return (((pairs == pairs.max(-1)[:, None]) * g[:, None]).reshape(x.shape).astype(x.dtype),)
 
 
-@body.wrong("elements", normal(6), witness=gradient(at=(array(1.0, 1, 0, 2, 3, 3),)))
+@body.wrong("region", normal(6), witness=gradient(at=(array(1.0, 1, 0, 2, 3, 3),)))
 @rule(_all_at_ties)
 def pooled_pairs_that_both_get_all(x):
     return x.reshape(-1, 2).max(-1)
