@@ -10,7 +10,7 @@ import numpy as np
 from jaxfn.verification import constants
 from jaxfn.verification.evidence.agreement import MEASURED, Comparison, differs
 from jaxfn.verification.layers.observed import Observed
-from jaxfn.verification.points.probes import GIVEN, NEAR, Probe, columns_of
+from jaxfn.verification.points.probes import GIVEN, NEAR, SPECIAL, Probe, columns_of
 from jaxfn.verification.report import FAIL, PASS, Check
 from jaxfn.verification.subject.coordinates import is_inexact, is_integer, output_leaves
 from jaxfn.verification.subject.elements import leaf_element
@@ -189,8 +189,9 @@ def _worst(
         gap = np.abs(seen[rows] - own[rows])
         gap = np.where(np.isfinite(gap), gap, np.where(bad[rows], np.inf, 0.0))
         near = np.array([found.is_near(items[k]) for k in rows])
-        if subject.factorises:  # of a matrix that the check made singular rounding decides
-            gap = np.where(np.isfinite(gap) | near[:, None], gap, 0.0)
+        if subject.factorises:  # a matrix of equal elements is singular: rounding decides
+            special = np.array([found.probe_of(items[k]).kind == SPECIAL for k in rows])
+            gap = np.where(special[:, None], 0.0, gap)
         excess = gap / (tolerance[rows] + constants.SAFETY * spread)
         limit = np.where(near, 1.0, constants.STARK_AFAR)[:, None]
         relative = gap > np.where(near[:, None], 0, constants.STARK_SHARE * np.abs(own[rows]))
