@@ -32,9 +32,12 @@ BESIDES = {
     # The norm's largest element, before the sum, so that no square overflows.
     ("clip_gradient_norm", "batch"): ONE,
     ("clip_gradient_norm", "channels"): ONE,
+    ("clip_gradient_norm", "both"): ONE + ONE,
     # Which of equal maxima is the first, in each row; the reference takes all.
     ("gumbel_softmax_hard", "channels"): ROWS,
+    ("gumbel_softmax_hard", "both"): ROWS,
     ("onehot_straight_through", "channels"): ROWS,
+    ("onehot_straight_through", "both"): ROWS,
 }
 LAYERS = ("linear", "conv2d", "max_pool2d", "relu_max_pool2d")
 each_mode = pytest.mark.parametrize("mode", MODES, ids=str)
@@ -61,13 +64,28 @@ def placements(case: Case) -> dict[str, list[P]]:
         last = P(*[None] * (ranks[0] - 1), "data")
         by_input = [last, P(*[None] * (ranks[1] - 2), "data", None), P()]
         found |= {"output": by_output[: len(ranks)], "input": by_input[: len(ranks)]}
+    if "channels" in found:
+        found["both"] = [P("data", *[None] * (ranks[0] - 2), "model")]
+    if "output" in found:
+        by_output = [P("data"), P(*[None] * (ranks[1] - 1), "model"), P("model")]
+        last = P("data", *[None] * (ranks[0] - 2), "model")
+        by_input = [last, P(*[None] * (ranks[1] - 2), "model", None), P()]
+        found |= {"both": by_output[: len(ranks)], "both by input": by_input[: len(ranks)]}
     return found
 
 
 def refused(case: Case, placement: str, mode: AxisType) -> bool:
     """Whether `jax.lax` asks for the result's sharding, on an explicit mesh."""
-    asked = placement == "input" or (placement == "output" and case.name.startswith("conv2d"))
+    by_output = placement in ("output", "both") and case.name.startswith("conv2d")
+    asked = placement.endswith("input") or by_output
     return mode == AxisType.Explicit and asked
+
+
+def mesh_of(devices: int, placement: str, mode: AxisType) -> jax.sharding.Mesh:
+    """All devices in a row; for `both`, two for the channels times the others for the batch."""
+    if placement.startswith("both"):
+        return jax.make_mesh((devices // 2, 2), ("data", "model"), axis_types=(mode,) * 2)
+    return jax.make_mesh((devices,), ("data",), axis_types=(mode,))
 
 
 def example(case: Case) -> tuple[jax.Array, ...]:
@@ -105,7 +123,7 @@ def looked_at(names):
 def check(name: str, placement: str, devices: int, mode: AxisType) -> None:
     case = CASES[name]
     args, specs = example(case), placements(case)[placement]
-    mesh = jax.make_mesh((devices,), ("data",), axis_types=(mode,))
+    mesh = mesh_of(devices, placement, mode)
     if refused(case, placement, mode):
         with pytest.raises(Exception, match="output sharding"):
             differentiated(case.operation, mesh, args, specs)
@@ -115,7 +133,7 @@ def check(name: str, placement: str, devices: int, mode: AxisType) -> None:
         assert (gradient.shape, gradient.dtype) == (primal.shape, primal.dtype)
         assert gradient.sharding.is_equivalent_to(primal.sharding, primal.ndim)
     assert_close(actual, exact(case.reference, args, cotangent(actual[0])), 5e-6)
-    automatic = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    automatic = mesh_of(devices, placement, AxisType.Auto)
     _, _, plain = differentiated(case.reference, automatic, args, specs)
     plain += BESIDES.get((name, placement), collections.Counter())
     assert ours <= plain, f"{dict(ours)}, the reference {dict(plain)}"
