@@ -56,6 +56,19 @@ def applied_rule(eqn: jex.JaxprEqn) -> AppliedRule | None:
     return None if hijax is None else _hijax_rule(hijax)
 
 
+def scans_what_it_carries(eqn: jex.JaxprEqn) -> bool:
+    """Whether `eqn` is a `scan` that takes and gives nothing at each step but what it carries."""
+    if eqn.primitive.name != "scan":
+        return False
+    # What is taken or given step by step has an axis more outside of the body than in it.
+    body = eqn.params["jaxpr"].jaxpr
+    pairs = [
+        *zip(eqn.invars, body.invars, strict=True),
+        *zip(eqn.outvars, body.outvars, strict=True),
+    ]
+    return all(outer.aval.shape == inner.aval.shape for outer, inner in pairs)
+
+
 def package_of_rule(eqn: jex.JaxprEqn) -> str:
     """The package whose class wraps the backward rule that `eqn` applies: "flax" for that of NNX.
 

@@ -21,7 +21,13 @@ from jaxfn.verification.subject.programs import Engine, precision
 
 OWN = str(Path(__file__).parents[2])  # the files of this package
 MOST_ITEMS, MOST_VALUES, MOST = 6, 300, 4000  # gradients looked at; intermediate values; elements
-CALLS = {"pjit", "jit", "closed_call", "core_call"}  # whose operations are looked at one by one
+CALLS = {
+    "pjit",
+    "jit",
+    "closed_call",
+    "core_call",
+    "eval_jaxpr",
+}  # whose operations are looked at one by one
 EXACT = 1e-5  # of the error: a path that explains as much of it explains all
 EVERYWHERE = 0.9  # of the elements
 WHOLE = 1e-3  # by which a factor may be off 0, -1 or 2 to be called so

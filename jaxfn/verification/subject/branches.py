@@ -18,7 +18,7 @@ COMPARISONS = {"eq": (0,), "ne": (0,), "lt": (-1, 0), "ge": (-1, 0), "le": (0, 1
 SLICES = {"dynamic_slice": 1, "dynamic_update_slice": 2}  # where the starts stand among the inputs
 # of functions that are called: their inputs are those of the call
 CALLS = {"pjit", "jit", "closed_call", "core_call", "remat2", "checkpoint", "custom_vjp_call"}
-CALLS |= {"custom_jvp_call", "custom_vjp_call_jaxpr"}
+CALLS |= {"eval_jaxpr", "custom_jvp_call", "custom_vjp_call_jaxpr"}
 
 
 @dataclass(frozen=True)

@@ -5,25 +5,18 @@ from typing import Any
 
 from jax.extend import core as jex
 
+from jaxfn._jax_internals import scans_what_it_carries
 from jaxfn.verification.subject.jaxprs import equations
 
 
 def iterates_for_long(traced: Any) -> bool:
     """Whether the program repeats a step a fixed number of times, on what it carries alone."""
-    return any(_is_iteration(eqn) for eqn in equations(traced.jaxpr))
+    return any(scans_what_it_carries(eqn) for eqn in equations(traced.jaxpr))
 
 
 def with_one_more_step(traced: Any) -> Callable[..., Any]:
     """The program of a closed jaxpr, with each of its iterations one step longer."""
     return jex.jaxpr_as_fun(_longer(traced))
-
-
-def _is_iteration(eqn: Any) -> bool:
-    """A loop without inputs of its own for each step, and without outputs of each."""
-    if eqn.primitive.name != "scan":
-        return False
-    carried = eqn.params["num_consts"] + eqn.params["num_carry"]
-    return len(eqn.invars) == carried and len(eqn.outvars) == eqn.params["num_carry"]
 
 
 def _longer(jaxpr: Any) -> Any:
@@ -34,7 +27,7 @@ def _longer(jaxpr: Any) -> Any:
 
 def _longer_equation(eqn: Any) -> Any:
     params = {name: _longer_parameter(value) for name, value in eqn.params.items()}
-    if _is_iteration(eqn):
+    if scans_what_it_carries(eqn):
         params["length"] = eqn.params["length"] + 1
     return eqn.replace(params=params)
 
