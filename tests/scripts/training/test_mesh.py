@@ -1,5 +1,6 @@
 """Training on several devices is training on one, to rounding, and moves gradients alone."""
 
+import contextlib
 import json
 import os
 import re
@@ -161,10 +162,13 @@ def steps_on(devices, way):
         made = jax.make_mesh((devices,), ("data",), axis_types=(mode,))
         state = jax.device_put(state, NamedSharding(made, P()))
         images, labels = jax.device_put((images, labels), NamedSharding(made, P("data")))
-    program, losses = jax.jit(step).lower(state, images, labels).compile(), []
-    for _ in range(3):
-        state, metrics = program(state, images, labels)
-        losses.append(float(metrics.loss))
+    # From jax 0.11 on, JAX asks for the mesh as a context around programs on an explicit one.
+    context = jax.set_mesh(made) if way == "explicit" else contextlib.nullcontext()
+    with context:
+        program, losses = jax.jit(step).lower(state, images, labels).compile(), []
+        for _ in range(3):
+            state, metrics = program(state, images, labels)
+            losses.append(float(metrics.loss))
     return losses, [kind for _, kind in COLLECTIVE.findall(program.as_text())]
 
 
