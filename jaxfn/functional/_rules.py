@@ -86,6 +86,19 @@ def expand(bias: jax.Array, like: jax.Array, channels: int = -1) -> jax.Array:
     )
 
 
+def bias_gradient(bias_type: Any, y_bar: jax.Array, channels: int = -1) -> Any:
+    """b̄ = Σ ȳ over all dimensions but `channels`, or None if the bias needs no gradient."""
+    if bias_type is None:
+        return None
+    ones = jnp.ones_like(y_bar)  # sharded as ȳ, which a plain broadcast of b would not be
+    if jax.typeof(ones).sharding.spec == jax.typeof(y_bar).sharding.spec:
+        return transpose(lambda b: ones * expand(b, ones, channels), bias_type, y_bar)
+    # From jax 0.11 on, no new array is sharded where an explicit mesh is no context (`set_mesh`).
+    others = [d for d in range(y_bar.ndim) if d != channels % y_bar.ndim]
+    total = jnp.sum(y_bar, others)
+    return transpose(lambda b: b.astype(total.dtype), bias_type, total)
+
+
 def explicit_sharding(x: jax.Array) -> Any:
     """The sharding that the type of x has on an explicit mesh; None where nothing is divided."""
     sharding = jax.typeof(x).sharding

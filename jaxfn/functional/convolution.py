@@ -29,7 +29,7 @@ from jaxfn.functional._checks import (
     layout_hint,
     other_names,
 )
-from jaxfn.functional._rules import Saved, accumulator, expand, save, transpose
+from jaxfn.functional._rules import Saved, accumulator, bias_gradient, expand, save, transpose
 
 # An int, "VALID", "SAME", or ((top, bottom), (left, right)).
 Padding: TypeAlias = int | Literal["VALID", "SAME"] | Sequence[Sequence[int]]
@@ -231,13 +231,7 @@ def _gradients(
 
 def transposed_bias(bias_type: Any, y_bar: jax.Array, channels: int) -> jax.Array | None:
     """The gradient of a bias that was added along the dimension `channels`, or None."""
-    wide = y_bar.astype(accumulator(y_bar.dtype))
-    ones = jnp.ones_like(wide)  # sharded as ȳ, which a plain broadcast of b would not be
-
-    def term(bias: jax.Array) -> jax.Array:
-        return ones * expand(bias, ones, channels)
-
-    return transpose(term, bias_type, wide)
+    return bias_gradient(bias_type, y_bar.astype(accumulator(y_bar.dtype)), channels)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads) -> jax.Array:

@@ -11,7 +11,7 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxfn.functional._checks import REAL_OR_COMPLEX, as_array, check_rank
-from jaxfn.functional._rules import Saved, accumulator, expand, save, transpose
+from jaxfn.functional._rules import Saved, accumulator, bias_gradient, expand, save, transpose
 
 
 def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
@@ -104,9 +104,7 @@ def _linear_bwd(saved: Saved, y_bar: jax.Array | SymbolicZero) -> tuple[Any, Any
     (x, weight), (x_type, weight_type, bias_type) = saved.factors, saved.needed_types
     x_bar = transpose(lambda x: _dot(x, weight, dtype), x_type, y_bar)
     weight_bar = transpose(lambda w: _dot(x, w, dtype), weight_type, y_bar)
-    ones = jnp.ones_like(wide)  # sharded as ȳ, which a plain broadcast of b would not be
-    bias_bar = transpose(lambda b: ones * expand(b, ones), bias_type, wide)
-    return x_bar, weight_bar, bias_bar
+    return x_bar, weight_bar, bias_gradient(bias_type, wide)
 
 
 _linear.defvjp(_linear_fwd, _linear_bwd, symbolic_zeros=True)

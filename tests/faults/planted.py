@@ -38,15 +38,19 @@ def _operation(module: str, *pairs: tuple[str, str]) -> list[Fault]:
 
 
 OPERATIONS = [
+    *_of(
+        "jaxfn/functional/_rules.py",
+        (
+            "lambda b: ones * expand(b, ones, channels), bias_type, y_bar",
+            "lambda b: 2 * ones * expand(b, ones, channels), bias_type, y_bar",
+        ),
+        tests=(f"{FUNCTIONAL}/test_linear.py",),
+    ),
     *_operation(
         "linear",
         (
             "lambda x: _dot(x, weight, dtype), x_type, y_bar",
             "lambda x: _dot(x, weight, dtype), x_type, -y_bar",
-        ),
-        (
-            "lambda b: ones * expand(b, ones), bias_type, wide",
-            "lambda b: 2 * ones * expand(b, ones), bias_type, wide",
         ),
         ("if bias.shape != weight.shape[1:]:", "if bias.ndim != 1:"),
         ("wide = y_bar.astype(accumulator(dtype))", "wide = y_bar"),

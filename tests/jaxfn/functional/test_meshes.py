@@ -212,3 +212,23 @@ def test_on_eight_devices():
         text=True,
     )
     assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize("operation", [jaxfn.linear, jaxfn.conv2d])
+def test_an_explicit_mesh_that_is_no_context(operation):
+    """As plain JAX in a jit: a bias is summed over the devices."""
+    made = jax.make_mesh(
+        (2,), ("data",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2]
+    )
+    shapes = (
+        ((8, 5), (5, 3), (3,)) if operation is jaxfn.linear else ((8, 5, 5, 2), (3, 3, 2, 3), (3,))
+    )
+    arrays = [np.ones(shape, np.float32) for shape in shapes]
+    specs = (P("data"), P(), P())
+    placed = [jax.device_put(a, NamedSharding(made, s)) for a, s in zip(arrays, specs, strict=True)]
+
+    def gradients(*args):
+        return jax.grad(lambda *args: operation(*args).sum(), argnums=(0, 1, 2))(*args)
+
+    for found, expected in zip(jax.jit(gradients)(*placed), gradients(*arrays), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
