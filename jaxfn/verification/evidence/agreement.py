@@ -60,7 +60,18 @@ class Conditioning:
 def compare(subject: Subject, probes: Sequence[Probe], own_values: bool = True) -> Comparison:
     """Evaluates rule and reference at all probes, and marks the elements that differ.
 
-    Without `own_values` the function's values are taken to be those of the reference.
+    Args:
+        subject: what is under test.
+        probes: the points, the given one first.
+        own_values: whether to evaluate the function's own values; without, they are taken to be
+            those of the reference.
+
+    Returns:
+        What was observed and what differs, with no element marked where there is no reference.
+
+    Raises:
+        Exception: whatever the function raises at the points, but for a runtime error of JAX, where
+            the gradient is nan.
     """
     seen = observe(subject, probes, own_values)
     observed = {field.name: getattr(seen, field.name) for field in fields(seen)}

@@ -63,10 +63,11 @@ def test_a_wrong_number_is_refused(start, call, refused, kind):
 def test_what_is_traced_is_left_alone(start, call, refused):
     del start
     wrong, _ = refused
+    expected = jax.eval_shape(call, jnp.float32(1)).shape
     for value in jnp.array(wrong):
-        jax.jit(call)(value)
-        jax.grad(lambda v: jnp.sum(call(v)))(value)
-    jax.vmap(call)(jnp.array(wrong))
+        assert jax.jit(call)(value).shape == expected
+        assert jax.grad(lambda v: jnp.sum(call(v)))(value).shape == ()
+    assert jax.vmap(call)(jnp.array(wrong)).shape == (len(wrong), *expected)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 import jaxfn
 from jaxfn.verification import gradcheck
+from tests.jaxfn.verification.layers.test_transformations import mapped
 from tests.jaxfn.verification.test_gradcheck import ruled
 
 
@@ -38,26 +39,6 @@ class Shown(jaxfn.Function):
     @staticmethod
     def backward(ctx, gz, gy):
         return 2 * gy
-
-
-class Batched(jaxfn.Function):
-    """Its `vmap` says that the output has no batch."""
-
-    @staticmethod
-    def forward(x):
-        return 2 * x
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(ctx, g):
-        return 2 * g
-
-    @staticmethod
-    def vmap(info, in_dims, x):
-        return 2 * x, None
 
 
 softplus_wrong_at_zero = ruled(
@@ -120,7 +101,7 @@ SITUATIONS = {
         {"linear_in_cotangent": False},
     ),
     "E, an operation that vmap breaks": Situation(
-        Batched.apply,
+        mapped(None),
         (jnp.ones(2),),
         "fail",
         "the rule raises, where the function without it works, under vmap",
