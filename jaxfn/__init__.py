@@ -42,6 +42,10 @@ from jaxfn.functional import ternary_ste as ternary_ste
 from jaxfn.microbatches import microbatched_value_and_grad as microbatched_value_and_grad
 
 if TYPE_CHECKING:
+    from jaxfn.auditing import AuditedRule as AuditedRule
+    from jaxfn.auditing import AuditError as AuditError
+    from jaxfn.auditing import AuditReport as AuditReport
+    from jaxfn.auditing import audit as audit
     from jaxfn.comparison import Comparison as Comparison
     from jaxfn.comparison import compare as compare
     from jaxfn.verification import GradcheckError as GradcheckError
@@ -51,6 +55,10 @@ if TYPE_CHECKING:
 
 # The checks are half of the code, and training needs none of it: they are imported when asked for.
 _ON_DEMAND = {
+    "AuditedRule": "jaxfn.auditing",
+    "AuditError": "jaxfn.auditing",
+    "AuditReport": "jaxfn.auditing",
+    "audit": "jaxfn.auditing",
     "Comparison": "jaxfn.comparison",
     "compare": "jaxfn.comparison",
     "GradcheckError": "jaxfn.verification",

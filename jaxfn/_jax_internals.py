@@ -1,7 +1,9 @@
 """What `jaxfn` must know of JAX that JAX documents nowhere: every such thing is in this module."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
@@ -160,3 +162,62 @@ def vary_over(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
     """`array` with the type of one that differs along the mesh `axes`."""
     missing = axes - mesh_axes(jax.typeof(array))
     return jax.lax.pcast(array, tuple(sorted(missing)), to="varying") if missing else array
+
+
+# What a `custom_vjp` or `custom_jvp` object holds is described nowhere, nor that its call can be
+# exchanged; a user's context is, in the docstring of `jax.make_user_context`.
+
+RULES = {"custom_vjp": jax.custom_vjp, "custom_jvp": jax.custom_jvp}
+_PARTS = ("fun", "fwd", "bwd", "jvp")
+_run = jax.make_user_context(None)
+_is_paused = ContextVar("_is_paused", default=False)
+
+
+def functions_of(rule: Any) -> tuple[Any, ...]:
+    """The function that has the rule, and those that the rule consists of."""
+    parts = (getattr(rule, part, None) for part in _PARTS)
+    return tuple(part for part in parts if part is not None)
+
+
+def with_functions(rule: Any, new: Callable[[Any], Any]) -> Any:
+    """A rule like this one, with `new` of each of its functions."""
+    other = object.__new__(type(rule))
+    vars(other).update(vars(rule))
+    for part in _PARTS:
+        if vars(rule).get(part) is not None:
+            setattr(other, part, new(vars(rule)[part]))
+    return other
+
+
+def another_run(number: int) -> contextlib.AbstractContextManager[Any]:
+    """A context in which JAX traces and compiles anew what it has traced outside of it."""
+    return _run(number)
+
+
+@contextlib.contextmanager
+def exchanged_calls(
+    around: Callable[[str, Callable[..., Any]], Callable[..., Any]],
+) -> Iterator[None]:
+    """Calls of rules go through `around(kind, call)(rule, *args, **kwargs)` inside."""
+    originals = {kind: cls.__call__ for kind, cls in RULES.items()}
+    for kind, cls in RULES.items():
+        cls.__call__ = around(kind, originals[kind])
+    try:
+        yield
+    finally:
+        for kind, cls in RULES.items():
+            cls.__call__ = originals[kind]
+
+
+@contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """Calls of rules are what they are inside, whatever they are exchanged for."""
+    token = _is_paused.set(True)
+    try:
+        yield
+    finally:
+        _is_paused.reset(token)
+
+
+def is_paused() -> bool:
+    return _is_paused.get()

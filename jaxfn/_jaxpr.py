@@ -155,3 +155,22 @@ def _named_jaxprs(name: str, param: Any) -> Iterator[tuple[str, AnyJaxpr]]:
         labels = getattr(param, "_fields", [f"{name}[{i}]" for i in range(len(param))])
         for label, item in zip(labels, param, strict=True):
             yield from _named_jaxprs(label, item)
+
+
+def find_calls(
+    jaxpr: AnyJaxpr, prefix: str, where: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """The name of each call whose name begins with `prefix`, with the path of the calls around it.
+
+    They are found in the definitions of functions with a rule, too.
+    """
+    for eqn in jaxpr.eqns:
+        name = eqn.params.get("name")
+        rule = internals.applied_rule(eqn)
+        if isinstance(name, str) and name.startswith(prefix):
+            yield name, "/".join(where)
+        elif rule is not None:
+            yield from find_calls(rule.definition, prefix, (*where, f"{rule.kind}({rule.name})"))
+        elif eqn.primitive.name not in internals.KERNEL_PRIMITIVES:
+            for label, body in _bodies(eqn):
+                yield from find_calls(body, prefix, (*where, label))

@@ -1,6 +1,6 @@
 """`gradcheck`: the layers in order, and the verdict of the whole."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxfn._jax_internals import paused
 from jaxfn.verification.evidence.agreement import compare
 from jaxfn.verification.hint import hint
 from jaxfn.verification.layers import reproduce
@@ -17,6 +18,7 @@ from jaxfn.verification.layers.table import LAYERS, asked
 from jaxfn.verification.points.integers import taken_by
 from jaxfn.verification.points.probes import probes
 from jaxfn.verification.points.structures import said_of
+from jaxfn.verification.points.visited import Visited, with_visited
 from jaxfn.verification.report import (
     FAIL,
     Check,
@@ -114,14 +116,6 @@ def gradcheck(
     Source: C. J. F. Ridders, "Accurate computation of F'(x) and F'(x)F''(x)", 1982; J. V. Burke,
     A. S. Lewis and M. L. Overton, "A robust gradient sampling algorithm", 2005.
     """
-    validate(fun, args, order)
-    names = _names(layers, order)
-    args = canonical(args)
-    out = check_outputs(fun, args)
-    for name, other in (("reference", reference), ("surrogate", surrogate)):
-        if other is not None:
-            check_other(name, other, args, out)
-    options = {"seed": seed, "linear": linear_in_cotangent, "domain": domain}
     run = {
         "reference": reference,
         "surrogate": surrogate,
@@ -132,22 +126,69 @@ def gradcheck(
         "seed": seed,
         "strict": strict,
     }
+    __tracebackhide__ = True  # pytest then shows the caller's line, and the diagnosis under it
+    report, arguments = checked(fun, args, run, verbose=verbose)
+    if report.verdict == FAIL and raise_exception:
+        raise GradcheckError(report)
+    if mutate and arguments is not None:
+        common = {"linear_in_cotangent": linear_in_cotangent, "seed": seed, "domain": domain}
+        report = report.with_mutants(_mutants(fun, args, arguments, reference, surrogate, common))
+    return report
+
+
+def checked(
+    fun: Callable[..., Any],
+    args: tuple[Any, ...],
+    run: dict[str, Any],
+    *,
+    visited: Sequence[Visited] = (),
+    own_points: bool = True,
+    verbose: bool = False,
+) -> tuple[GradcheckReport, Arguments | None]:
+    """The report, whatever its verdict, and how the arguments were taken; None if fun raises.
+
+    Args:
+        fun: the function.
+        args: its arguments.
+        run: the options of `gradcheck` that decide the verdict.
+        visited: calls whose points and cotangents are looked at as well, the first with `args`.
+        own_points: whether to move to other points than these.
+        verbose: as in `gradcheck`.
+    """
+    with paused():
+        return _checked(fun, args, run, visited, own_points, verbose)
+
+
+def _checked(
+    fun: Callable[..., Any],
+    args: tuple[Any, ...],
+    run: dict[str, Any],
+    visited: Sequence[Visited],
+    own_points: bool,
+    verbose: bool,
+) -> tuple[GradcheckReport, Arguments | None]:
+    validate(fun, args, run["order"])
+    names = _names(run["layers"], run["order"])
+    args = canonical(args)
+    out = check_outputs(fun, args)
+    reference, surrogate, domain = run["reference"], run["surrogate"], run["domain"]
+    for name, other in (("reference", reference), ("surrogate", surrogate)):
+        if other is not None:
+            check_other(name, other, args, out)
+    options = {"seed": run["seed"], "linear": run["linear_in_cotangent"], "domain": domain}
     try:
         subject = make_subject(fun, args, reference, surrogate, options)
     except RuleError as error:
-        return _finish(fun, args, (raising(fun, args, error),), (), run, (raise_exception, verbose))
+        return _finish(fun, args, (raising(fun, args, error),), (), run, verbose), None
     arguments = subject.arguments
     with np.errstate(all="ignore"):
         points = probes(arguments, subject.rng, subject.loops, domain, taken_by(subject))
+        points = with_visited(arguments, points if own_points else points[:1], visited)
         found = compare(subject, points)
         checks = asked(Observed(subject, out, found), names)
     notes = (*subject.notes, *said_of(arguments), *found.notes)
     notes += tuple(note for check in checks for note in check.notes)
-    report = _finish(fun, args, checks, notes, run, (raise_exception, verbose))
-    if mutate:
-        common = {"linear_in_cotangent": linear_in_cotangent, "seed": seed, "domain": domain}
-        report = report.with_mutants(_mutants(fun, args, arguments, reference, surrogate, common))
-    return report
+    return _finish(fun, args, checks, notes, run, verbose), arguments
 
 
 def _names(layers: tuple[str, ...] | None, order: int) -> tuple[str, ...]:
@@ -204,10 +245,9 @@ def _finish(
     checks: tuple[Check, ...],
     notes: tuple[str, ...],
     run: dict[str, Any],
-    how: tuple[bool, bool],
+    verbose: bool,
 ) -> GradcheckReport:
-    """The report; `how` is whether to raise where the rule fails, and to print all of it."""
-    raise_exception, verbose = how
+    """The report of what the layers found."""
     warnings = tuple(warning for check in checks for warning in check.warnings)
     verdict = FAIL if warnings and run["strict"] else overall(checks)
     name = getattr(fun, "__name__", None) or type(fun).__name__
@@ -232,10 +272,7 @@ def _finish(
         scope=scope,
         verbose=verbose,
     )
-    report = replace(report, hint=hint(report, run))
-    if verdict == FAIL and raise_exception:
-        raise GradcheckError(report)
-    return report
+    return replace(report, hint=hint(report, run))
 
 
 def _blamed(checks: tuple[Check, ...]) -> Check | None:

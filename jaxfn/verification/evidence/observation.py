@@ -116,7 +116,12 @@ def observe(subject: Subject, probes: Sequence[Probe], own_values: bool = True) 
 
 
 def _cotangents_for(subject: Subject, probe: Probe) -> np.ndarray:
-    """The cotangents to pull back at a probe."""
+    """The cotangents to pull back at a probe, those that it brings last."""
+    own = _own_cotangents_for(subject, probe)
+    return np.concatenate([own, *(row[None] for row in probe.cotangents)])
+
+
+def _own_cotangents_for(subject: Subject, probe: Probe) -> np.ndarray:
     m, rng = subject.rule.size, subject.rng
     if m == 0:
         return np.zeros((1, 0))

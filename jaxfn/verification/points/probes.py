@@ -24,13 +24,18 @@ SPECIAL_VALUES = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 6.0, -6
 
 @dataclass(frozen=True)
 class Probe:
-    """One point: the vector of the differentiable arguments, the integer arguments."""
+    """One point: the vector of the differentiable arguments, the integer arguments.
+
+    `condition` is one on the arguments that the given ones do not fulfil and this point does;
+    `cotangents` are looked at beside those that the check draws.
+    """
 
     name: str
     kind: str
     x: np.ndarray
     integers: tuple[np.ndarray, ...]
-    condition: str = ""  # on the arguments, that the given ones do not fulfil and this point does
+    condition: str = ""
+    cotangents: tuple[np.ndarray, ...] = ()
 
 
 def columns_of(probes: Sequence[Probe]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
