@@ -21,6 +21,7 @@ QUICK := $(addprefix tests/, faults models/test_layers.py models/test_regression
   $(addprefix jaxfn/verification/, test_constants.py test_numbers.py points subject \
     evidence/test_finite_difference.py layers/test_contract.py layers/test_determinism.py \
     layers/test_table.py) \
+  $(addprefix jaxfn/commands/test_, audit.py main.py program.py specs.py target.py) \
   jaxfn/comparison/rendering jaxfn/comparison/verdict \
   scripts/command scripts/wild scripts/test_map.py \
   $(addprefix scripts/training/test_, archives.py data.py epoch_metrics.py idx.py images.py \

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxfn import autodiff
+from jaxfn.commands.compare import WIDTH, Options, check_effort, make_console, prepare
+from jaxfn.commands.compare import Config as OwnConfig
 from jaxfn.comparison import Comparison, compare
 from jaxfn.comparison.figures.records import Pair
 from jaxfn.comparison.figures.regimes import BOTH, LAYERS
@@ -38,37 +38,25 @@ from jaxfn.verification import GradcheckReport, gradcheck
 from scripts.cases import CASES, LOSSES
 from scripts.command.device import Platform, select_platform
 from scripts.command.program import UserError, check, run_program
-from scripts.command.specs import load_function, parse_array
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 BATCH = 64  # of the losses
-WIDTH = 120  # of tables in files
 SMALL_BATCH = 2  # at which a loss's gradient is checked
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Options):
     """What to compare."""
 
     targets: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Names of operations; or package.module:function and its arguments, such as 'f32[64,128]',
-    'i32[3]', 'key', 'f32[]'. Without any, everything of the project."""
+    'i32[3]', 'key', 'f32[]', 0.5. Without any, everything of the project."""
     batch: int | None = None
     """Number of examples, for the project's own operations and losses."""
     dtype: Dtype = "float32"
     """Of the arrays, for the same."""
-    reference: str | None = None
-    """package.module:function to compare a function of yours with; by default its autodiff."""
-    surrogate: str | None = None
-    """package.module:function whose derivative a rule of yours means to give, if not its own."""
-    custom_jvp: bool = False
-    """Whether autodiff of a function of yours leaves its jax.custom_jvp rules out as well."""
-    linear_in_cotangent: bool = True
-    """Off for a rule of yours that is not meant to be linear in the cotangent."""
-    rounds: int = 20
-    """How often each program is timed."""
-    seconds: float = 0.5
-    """About how long each program is timed."""
+    args: str | None = None
+    """package.module:function that returns the arguments of a function of yours."""
     seed: int = 0
     """Of the inputs."""
     platform: Platform | None = None
@@ -104,9 +92,7 @@ def main(config: Config) -> dict[str, Comparison]:
     select_platform(config.platform)
     tasks = _tasks(config)
     _make_directory(config.directory)
-    console = Console(quiet=config.quiet, highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = make_console(config.quiet)
     done: dict[str, Comparison] = {}
     try:
         for task in tasks:
@@ -127,8 +113,7 @@ def main(config: Config) -> dict[str, Comparison]:
 
 
 def _check_config(config: Config) -> None:
-    check(config.rounds >= 1, f"--rounds: expected at least 1, got {config.rounds}")
-    check(config.seconds > 0, f"--seconds: expected more than 0, got {config.seconds}")
+    check_effort(config)
     check(0 <= config.seed < 2**32, f"--seed: expected 0 to 2³² - 1, got {config.seed}")
     if config.batch is not None:
         check(config.batch >= 1, f"--batch: expected at least 1, got {config.batch}")
@@ -192,31 +177,9 @@ def _proof_of_loss(loss: Callable[..., Any], args: tuple[Any, ...]) -> Gradcheck
 
 def _own_task(config: Config) -> Task:
     target, *specs = config.targets
-    fun = load_function(target)
-    check(bool(specs), f"{target}: expected its arguments, such as 'f32[64,128]', got none")
-    rng = np.random.RandomState(config.seed)
-    args = tuple(parse_array(spec, rng) for spec in specs)
-    reference = load_function(config.reference) if config.reference else None
-    if config.custom_jvp and reference is None:
-        reference = autodiff(fun, custom_jvp=True)
-    surrogate = load_function(config.surrogate) if config.surrogate else None
-
-    def run() -> Comparison:
-        try:
-            return compare(
-                fun,
-                args,
-                reference=reference,
-                surrogate=surrogate,
-                linear_in_cotangent=config.linear_in_cotangent,
-                **_effort(config),
-            )
-        except Exception as error:  # whatever the function raises, it does not take these arguments
-            reason = (str(error).strip().splitlines() or [""])[0]
-            call = f"{target}({', '.join(specs)})"
-            raise UserError(f"{call}: {type(error).__name__}: {reason}") from error
-
-    return Task(re.sub(r"\W+", "_", target.rpartition(":")[2]), run)
+    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(Options)}
+    own = OwnConfig(target, tuple(specs), args=config.args, seed=config.seed, **options)
+    return Task(re.sub(r"\W+", "_", target.rpartition(":")[2]), prepare(own))
 
 
 def _effort(config: Config) -> dict[str, Any]:

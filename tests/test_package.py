@@ -17,6 +17,7 @@ import pytest
 import jaxfn
 import models
 from jaxfn import functional
+from jaxfn.commands.main import COMMANDS, NEEDS
 from scripts.cases import CASES
 
 pytestmark = pytest.mark.numbers
@@ -76,6 +77,12 @@ def test_the_versions_agree():
         project = tomllib.load(file)["project"]
     assert project["dynamic"] == ["version"]
     assert f"## {jaxfn.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_extra_is_what_the_commands_need():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert [re.split("[>=]", package)[0] for package in extras["cli"]] == [*NEEDS]
 
 
 README = ROOT / "README.md"
@@ -163,6 +170,7 @@ def test_the_commands_of_the_pages_exist(page):
     text = page.read_text()
     for module in {*re.findall(r"python -m (scripts\.\w+)", text)}:
         assert importlib.util.find_spec(module), module
+    assert {*re.findall(r"python -m jaxfn (\w+)", text)} <= COMMANDS.keys()
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for target in {*re.findall(r"`?make (\w+)", text)}:
         assert target in targets, target

@@ -81,7 +81,7 @@ class Comparison:
           path: of the file that is written.
 
         Raises:
-          ImportError: without matplotlib (`pip install "jaxfn[train]"`).
+          ImportError: without matplotlib (`pip install "jaxfn[cli]"`).
           ValueError: if there are no figures.
         """
         draw(self, path)

@@ -1,24 +1,18 @@
-"""What all programs do alike: flags in; one line and an exit code out when something is wrong."""
+"""What all programs do alike: what `jaxfn.commands` does, and stopping in good order."""
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-import tyro
-
+from jaxfn.commands.program import ENDED_BY_SIGNAL, one_line_errors, read_flags
+from jaxfn.commands.program import USER_ERROR as USER_ERROR
+from jaxfn.commands.program import UserError as UserError
+from jaxfn.commands.program import check as check
 from scripts.command.signals import Interrupted
 
 Config = TypeVar("Config")
-
-USER_ERROR = 2  # as of a wrong flag
-ENDED_BY_SIGNAL = 128  # plus the signal's number, as shells have it
-
-
-class UserError(Exception):
-    """A wrong file, flag or value. Its message is one line: which, what was expected, what came."""
 
 
 def run_program(
@@ -40,29 +34,14 @@ def run_program(
       complete: `complete(config, parse)` gives the configuration for `main`; `parse(default)` reads
         the command line again, where what it does not say is as in `default`.
     """
-    spec = sys.modules["__main__"].__spec__
-    program = f"python -m {spec.name}" if spec else None
 
     def parse(default: Config | None = None) -> Config:
-        if default is None:
-            return tyro.cli(config_type, prog=program, description=doc)
-        return tyro.cli(config_type, prog=program, description=doc, default=default)
+        return read_flags(config_type, doc, default=default)
 
     try:
-        config = parse()
-        main(config if complete is None else complete(config, parse))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    except KeyboardInterrupt as interrupt:
-        print(f"\n{str(interrupt) or 'interrupted'}", file=sys.stderr)
-        sys.exit(ENDED_BY_SIGNAL + signal.SIGINT)
+        with one_line_errors():
+            config = parse()
+            main(config if complete is None else complete(config, parse))
     except Interrupted as interrupted:
         print(f"\n{interrupted}", file=sys.stderr)
         sys.exit(ENDED_BY_SIGNAL + interrupted.number)
-
-
-def check(condition: bool, message: str) -> None:
-    """Raises `UserError(message)` unless `condition` holds."""
-    if not condition:
-        raise UserError(message)

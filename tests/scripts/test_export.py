@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,11 +19,15 @@ from scripts.training.step import split_model
 
 pytestmark = pytest.mark.numbers
 
+ROOT = Path(__file__).parent.parent.parent
+
 # `None` in sys.modules makes an import of that name fail.
 WITHOUT_SOURCE = """
-import json, sys
-for name in ("models", "jaxfn", "flax", "optax", "orbax"):
+import json, sys, types
+for name in ("models", "jaxfn.functional", "jaxfn.function", "flax", "optax", "orbax"):
     sys.modules[name] = None
+sys.modules["jaxfn"] = types.ModuleType("jaxfn")  # its commands alone can be found
+sys.modules["jaxfn"].__path__ = ["jaxfn"]
 from pathlib import Path
 from scripts.predict import Config, main
 predictions = main(Config((Path(sys.argv[1]),) * 2, model=Path(sys.argv[2])))
@@ -58,7 +63,7 @@ def digit(tmp_path_factory):
 
 def test_without_the_source(run, file, digit):
     command = [sys.executable, "-c", WITHOUT_SOURCE, digit, file]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     found = json.loads(output.splitlines()[-1])
     expected = predict.main(predict.Config((digit,), run=run.directory))[0].probabilities
     assert [*found] == [*expected]

@@ -35,7 +35,7 @@ def picture_of(comparison: Compared) -> Any:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
-        message = 'plot: expected matplotlib to be installed: pip install "jaxfn[train]"'
+        message = 'plot: expected matplotlib to be installed: pip install "jaxfn[cli]"'
         raise ImportError(message) from error
     figures = comparison.figures
     picture = Figure(figsize=(13, 9), layout=ConstrainedLayoutEngine(wspace=0.05))

@@ -1,8 +1,9 @@
-"""Functions and arrays written as text: `package.module:function`; `f32[128,784]`, `i32[3]`, `key`,
-`f32[]`."""
+"""Functions and arguments written as text: `package.module:function`; `f32[128,784]`, `i32[3]`,
+`key`, `f32[]`; Python literals."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import math
 import re
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scripts.command.program import UserError, check
+from jaxfn.commands.program import UserError, check, errors_of
 
 # The names of jaxprs and HLO, besides which the names of numpy are understood.
 _SHORT = {
@@ -43,15 +44,56 @@ def load_function(target: str) -> Callable[..., Any]:
     module, colon, name = target.partition(":")
     if not (module and colon and name):
         raise UserError(f"{target!r}: expected 'package.module:function'")
-    try:
+    with errors_of(repr(target)):  # a module that is imported can raise anything
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # a module that is imported can raise anything
-        raise UserError(f"{target!r}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise UserError(f"{target!r}: expected a function, got {type(found).__name__}")
+    check(callable(found), f"{target!r}: expected a function, got {type(found).__name__}")
     return found
+
+
+def call_factory(target: str) -> tuple[Any, ...]:
+    """The arguments that a function without arguments returns.
+
+    Args:
+      target: `package.module:function`, as in `load_function`; it returns a tuple or a list.
+
+    Returns:
+      The tuple of arguments.
+
+    Raises:
+      UserError: if there is no such function, if it raises, or if it returns anything else.
+    """
+    factory = load_function(target)
+    with errors_of(f"{target}()"):
+        args = factory()
+    check(
+        isinstance(args, tuple | list),
+        f"{target}(): expected the tuple of arguments, got {type(args).__name__}",
+    )
+    return tuple(args)
+
+
+def parse_argument(spec: str, rng: np.random.RandomState) -> Any:
+    """The argument that `spec` describes: an array, as in `parse_array`, or a Python literal such
+    as `3`, `0.5`, `True`, `None`, `'same'`, `(2, 2)`.
+
+    Args:
+      spec: its description.
+      rng: draws the values of an array.
+
+    Returns:
+      The array or the value.
+
+    Raises:
+      UserError: if it is neither.
+    """
+    if _SPEC.fullmatch(spec.strip()):
+        return parse_array(spec, rng)
+    try:
+        return ast.literal_eval(spec.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:  # no literal, too deep
+        raise UserError(_expected(spec)) from error
 
 
 def parse_array(spec: str, rng: np.random.RandomState) -> jax.Array:
@@ -69,7 +111,7 @@ def parse_array(spec: str, rng: np.random.RandomState) -> jax.Array:
     Raises:
       UserError: if it cannot be read, or JAX would not keep the dtype.
     """
-    expected = f"{spec!r}: expected an array such as 'f32[64,128]', 'i32[3]', 'key' or 'f32[]'"
+    expected = _expected(spec)
     match = _SPEC.fullmatch(spec.strip())
     if match is None:
         raise UserError(expected)
@@ -86,6 +128,13 @@ def parse_array(spec: str, rng: np.random.RandomState) -> jax.Array:
         f"{spec!r}: JAX would make {kept} of {name}: set JAX_ENABLE_X64=1 in the environment",
     )
     return jnp.asarray(_draw(np.dtype(kept), shape, rng), kept)
+
+
+def _expected(spec: str) -> str:
+    return (
+        f"{spec!r}: expected an array such as 'f32[64,128]', 'i32[3]', 'key' or 'f32[]', or a "
+        "Python literal such as 0.5, True or \"'same'\""
+    )
 
 
 def _parse_shape(text: str, expected: str) -> tuple[int, ...]:
