@@ -1,4 +1,4 @@
-"""Exit codes and messages."""
+"""Exit codes and messages, beside those of `jaxfn.commands`."""
 
 import dataclasses
 import signal
@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from scripts.command.program import UserError, check
+from scripts.command.program import UserError
 from scripts.command.signals import Interrupted
 
 
@@ -42,17 +42,3 @@ def test_interrupt(command_line):
 def test_other_exceptions_pass(command_line):
     with pytest.raises(ZeroDivisionError):
         command_line(program(ZeroDivisionError()))
-
-
-@pytest.mark.parametrize("flags", [("--number", "x"), ("--unknown", 1)])
-def test_bad_flag(command_line, flags):
-    code, message = command_line(program(None), *flags)
-    assert code == 2
-    assert str(flags[0]) in message
-    assert "Traceback" not in message
-
-
-def test_check():
-    check(True, "unused")
-    with pytest.raises(UserError, match="so much"):
-        check(False, "so much")
