@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,37 @@ from jax.typing import ArrayLike
 from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional._checks import check_elements, check_positive, concrete
 from jaxfn.functional.activation import is_positive_or_nan
+
+
+class Declared(NamedTuple):
+    """What the gradient of a rule is meant to be.
+
+    Attributes:
+      surrogate: a function of the rule's arguments, static ones included, whose derivative the
+        rule's gradient is; its value need not be the rule's.
+      linear_in_cotangent: whether the gradient is linear in the cotangent, as a derivative is; if
+        not it is the surrogate's for small cotangents.
+      held: the positions of arguments for whose values alone that is said, such as a limit: what
+        cotangent is small depends on them.
+    """
+
+    surrogate: Callable[..., Any]
+    linear_in_cotangent: bool = True
+    held: tuple[int, ...] = ()
+
+
+def declare(
+    rule: Any,
+    surrogate: Callable[..., Any],
+    *,
+    linear_in_cotangent: bool = True,
+    held: tuple[int, ...] = (),
+) -> None:
+    """Says whose derivative the gradient of `rule`, a `custom_jvp` or `custom_vjp`, is.
+
+    To be found as `rule.declared`, for those who check the rule; nothing computes with it.
+    """
+    rule.declared = Declared(surrogate, linear_in_cotangent, held)
 
 
 @checkpointed_tangent(prevent_cse=False)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxfn.functional import _surrogate
@@ -61,6 +62,15 @@ _sign_ste.defjvps(
 )
 
 
+def hard_tanh(x: jax.Array, clip_value: jax.Array) -> jax.Array:
+    """x clipped to [−c, c]; c = `clip_value` counts as a constant."""
+    c = lax.stop_gradient(clip_value)
+    return jnp.where(jnp.abs(x) <= c, x, c * jnp.sign(x))
+
+
+_surrogate.declare(_sign_ste, hard_tanh)
+
+
 def _sign(x: jax.Array) -> jax.Array:
     """−1 where x < 0, nan where nan, else +1."""
     sign = jnp.where(_surrogate.is_negative(x), -jnp.ones_like(x), jnp.ones_like(x))
@@ -101,6 +111,14 @@ def _approx_sign(x: jax.Array) -> jax.Array:
 _approx_sign.defjvps(lambda x_dot, y, x: jnp.maximum(2 - 2 * jnp.abs(x), 0) * x_dot)
 
 
+def two_parabolas(x: jax.Array) -> jax.Array:
+    """2x − x|x| where |x| < 1, else ±1: Bi-Real Net's."""
+    return jnp.where(jnp.abs(x) < 1, 2 * x - x * jnp.abs(x), jnp.sign(x))
+
+
+_surrogate.declare(_approx_sign, two_parabolas)
+
+
 def swish_sign(x: ArrayLike, beta: ArrayLike = 5.0) -> jax.Array:
     """Sign, with the derivative of SignSwish, which overshoots before it settles.
 
@@ -137,6 +155,16 @@ def _swish_sign(x: jax.Array, beta: jax.Array) -> jax.Array:
 
 
 _swish_sign.defjvps(lambda x_dot, y, x, beta: _swish_slope(x, beta) * x_dot, None)
+
+
+def sign_swish(x: jax.Array, beta: jax.Array) -> jax.Array:
+    """2σ(z)·(1 + z·σ(−z)) − 1 with z = βx: BNN+'s; β counts as a constant."""
+    z = lax.stop_gradient(beta) * x
+    y = 2 * jax.nn.sigmoid(z) * (1 + z * jax.nn.sigmoid(-z)) - 1
+    return y.astype(x.dtype)
+
+
+_surrogate.declare(_swish_sign, sign_swish)
 
 
 def _swish_slope(x: jax.Array, beta: jax.Array) -> jax.Array:
@@ -206,3 +234,4 @@ _ternary_ste.defjvps(
     None,
     None,
 )
+_surrogate.declare(_ternary_ste, lambda x, threshold, clip_value: hard_tanh(x, clip_value))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxfn.functional import _surrogate
@@ -80,6 +81,7 @@ def _scale_gradient(x: jax.Array, scale: jax.Array) -> jax.Array:
 _scale_gradient.defjvps(
     lambda x_dot, y, x, scale: (scale * _surrogate.widened(x_dot)).astype(x.dtype), None
 )
+_surrogate.declare(_scale_gradient, lambda x, scale: (lax.stop_gradient(scale) * x).astype(x.dtype))
 
 
 def clip_gradient(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> jax.Array:
@@ -135,6 +137,7 @@ def _clip_gradient_bwd(bounds: Any, y_bar: jax.Array) -> tuple[jax.Array, None, 
 
 
 _clip_gradient.defvjp(_clip_gradient_fwd, _clip_gradient_bwd)
+_surrogate.declare(_clip_gradient, lambda x, low, high: x, linear_in_cotangent=False, held=(1, 2))
 
 
 def clip_gradient_norm(x: Any, max_norm: ArrayLike) -> Any:
@@ -200,6 +203,14 @@ def _clip_gradient_norm_bwd(max_norm: jax.Array, y_bar: list[jax.Array]) -> tupl
 
 
 _clip_gradient_norm.defvjp(_clip_gradient_norm_fwd, _clip_gradient_norm_bwd)
+
+
+def identity_or_nothing(x: list[jax.Array], max_norm: jax.Array) -> list[jax.Array]:
+    """x, or 0 where `max_norm` is 0."""
+    return [jnp.where(max_norm > 0, array, jnp.zeros_like(array)) for array in x]
+
+
+_surrogate.declare(_clip_gradient_norm, identity_or_nothing, linear_in_cotangent=False, held=(1,))
 
 
 def _norm(arrays: list[jax.Array]) -> jax.Array:

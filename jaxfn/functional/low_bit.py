@@ -16,7 +16,7 @@ from jaxfn._jax_internals import checkpointed_tangent, mesh_axes, vary_over
 from jaxfn.functional._checks import as_array, check_int
 from jaxfn.functional._quantized import MOST_BITS, parameter
 from jaxfn.functional._rules import accumulator, explicit_sharding
-from jaxfn.functional._surrogate import where
+from jaxfn.functional._surrogate import declare, where
 
 
 def pact(x: ArrayLike, alpha: ArrayLike, *, bits: int = 4) -> jax.Array:
@@ -66,6 +66,16 @@ def pact(x: ArrayLike, alpha: ArrayLike, *, bits: int = 4) -> jax.Array:
 def _pact(x: jax.Array, alpha: jax.Array, n: int) -> jax.Array:
     wide, end = _widen(x, alpha)
     return (jnp.round(jnp.clip(wide, 0, end) * (n / end)) * (end / n)).astype(x.dtype)
+
+
+def clipped(x: jax.Array, alpha: jax.Array, n: int) -> jax.Array:
+    """clip(x, 0, α)."""
+    del n
+    wide, end = _widen(x, alpha)
+    return jnp.where(wide < end, jnp.where(wide < 0, 0, wide), end).astype(x.dtype)
+
+
+declare(_pact, clipped)
 
 
 # What is saved of an element: which of the two gradients it has a part in.
@@ -176,6 +186,9 @@ def _dorefa_activations_jvp(n: int, primals: Any, tangents: Any) -> Any:
     return _dorefa_activations(x, n), where((x >= 0) & (x <= 1), x_dot)
 
 
+declare(_dorefa_activations, lambda x, n: jnp.clip(x, 0, 1))
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _dorefa_weights(x: jax.Array, largest: jax.Array, n: int) -> jax.Array:
     wide, m = _widen(x, largest)
@@ -188,6 +201,16 @@ def _dorefa_weights_jvp(n: int, primals: Any, tangents: Any) -> Any:
     # y = tanh(x)/m up to the rounding, in place of which the identity is differentiated, with m
     # held: ẏ = (1 − tanh²(x)) ẋ / m.
     return _dorefa_weights(*primals, n), _dorefa_weights_tangent(*primals, tangents[0])
+
+
+def normalised_tanh(x: jax.Array, largest: jax.Array, n: int) -> jax.Array:
+    """tanh(x)/m with m = `largest` held; 0 where m is."""
+    del n
+    wide, m = _widen(x, lax.stop_gradient(largest))
+    return jnp.where(m == 0, 0, jnp.tanh(wide) / jnp.where(m == 0, 1, m)).astype(x.dtype)
+
+
+declare(_dorefa_weights, normalised_tanh)
 
 
 @checkpointed_tangent(prevent_cse=False)  # kept are x and m, not tanh and the slope

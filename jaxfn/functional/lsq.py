@@ -16,7 +16,7 @@ from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional._checks import as_array, check_int, check_number
 from jaxfn.functional._quantized import MOST_BITS, channel_axis, parameter
 from jaxfn.functional._rules import accumulator
-from jaxfn.functional._surrogate import where
+from jaxfn.functional._surrogate import declare, where
 
 
 def lsq(
@@ -158,6 +158,20 @@ def _lsq_jvp(low: int, high: int, grad_scale: float, primals: Any, tangents: Any
     x_dot = None if isinstance(x_dot, SymbolicZero) else x_dot
     x, step = lax.stop_gradient((x, step))
     return y, _tangent(x, step, x_dot, step_dot, low, high, grad_scale)
+
+
+def scaled_error(
+    x: jax.Array, step: jax.Array, low: int, high: int, grad_scale: float
+) -> jax.Array:
+    """x + c (round(v) − v) s where −Qn < v < Qp, else −Qn c s or Qp c s, with v = x/s held."""
+    v = lax.stop_gradient(_in_steps(x, step))
+    s = grad_scale * step.astype(v.dtype)
+    end = jnp.where(v <= low, low, jnp.where(v >= high, high, v)) * s  # v if it is nan
+    y = jnp.where((low < v) & (v < high), x.astype(v.dtype) + (jnp.round(v) - v) * s, end)
+    return y.astype(x.dtype)
+
+
+declare(_lsq, scaled_error)
 
 
 # Kept for the backward pass are the inputs x and s. Mask and d are made again from them: they would

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxfn.functional._checks import as_array, check_int, check_key
 from jaxfn.functional._quantized import channel_axis, parameter, spread
 from jaxfn.functional._rules import accumulator
-from jaxfn.functional._surrogate import where
+from jaxfn.functional._surrogate import declare, where
 
 # Differences of such integers are exact in float32.
 _MOST = 2**23
@@ -125,6 +125,17 @@ def _fake_quantize_jvp(low: int, high: int, primals: Any, tangents: Any) -> Any:
     return y, where((low <= q) & (q <= high), x_dot)
 
 
+def within_levels(
+    x: jax.Array, scale: jax.Array, zero_point: jax.Array, low: int, high: int
+) -> jax.Array:
+    """x where it rounds to a level, 0 elsewhere."""
+    v = x / scale + zero_point
+    return jnp.where((low - 0.5 <= v) & (v <= high + 0.5), x, jnp.zeros_like(x))
+
+
+declare(_fake_quantize, within_levels)
+
+
 def _integers(x: jax.Array, scale: jax.Array, zero_point: jax.Array) -> jax.Array:
     """round(x / scale) + zero_point before it is clipped, a float as long as it may be infinite."""
     dtype = accumulator(x.dtype)
@@ -178,3 +189,6 @@ def _stochastic_round_jvp(primals: Any, tangents: Any) -> Any:
     # The mean of y is x, whose derivative is 1: ẏ = ẋ.
     y, x_dot = _stochastic_round(*primals), tangents[0]
     return y, jnp.zeros_like(y) if isinstance(x_dot, SymbolicZero) else x_dot
+
+
+declare(_stochastic_round, lambda x, uniform: x)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
@@ -85,6 +86,20 @@ def _heaviside_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     x, surrogate = primals
     x_dot, _ = tangents
     return _heaviside(x, surrogate), _slope(surrogate, x) * x_dot
+
+
+def integral(x: jax.Array, surrogate: Any) -> jax.Array:
+    """∫ s(t) dt from x₀, which is x held, to x: 0, with the derivatives s(x) and s′(x).
+
+    By the midpoint rule, δ·s(x₀ + δ/2) with δ = x − x₀: at δ = 0 its first derivative is s(x₀), its
+    second one 2·s′(x₀)/2, so both are exact for every s.
+    """
+    held = lax.stop_gradient(x)
+    delta = x - held
+    return delta * _slope(surrogate, held + delta / 2)
+
+
+_surrogate.declare(_heaviside, integral)
 
 
 def _slope(surrogate: Any, x: jax.Array) -> jax.Array:

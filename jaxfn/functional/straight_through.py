@@ -16,7 +16,8 @@ from jaxfn.functional._checks import as_array
 
 # The rules are `custom_jvp`: y' = s(x)·x' is linear in the tangent, so that one line gives both
 # modes, to any order. `defjvps` takes a line for each argument, None where the derivative is zero,
-# and differentiates y itself by the rule again when a derivative is differentiated.
+# and differentiates y itself by the rule again when a derivative is differentiated. `declare` says
+# whose derivative the gradient is.
 
 
 def straight_through(fun: Callable[..., Any]) -> Callable[..., jax.Array]:
@@ -87,6 +88,7 @@ def _with_tangent_of(y: jax.Array, x: jax.Array) -> jax.Array:
 
 
 _with_tangent_of.defjvps(None, lambda x_dot, y, y_given, x: x_dot)
+_surrogate.declare(_with_tangent_of, lambda y, x: x)
 
 
 def round_ste(x: ArrayLike) -> jax.Array:
@@ -122,6 +124,7 @@ def _round(x: jax.Array) -> jax.Array:
 
 
 _round.defjvps(lambda x_dot, y, x: x_dot)
+_surrogate.declare(_round, lambda x: x)
 
 
 def floor_ste(x: ArrayLike) -> jax.Array:
@@ -157,6 +160,7 @@ def _floor(x: jax.Array) -> jax.Array:
 
 
 _floor.defjvps(lambda x_dot, y, x: x_dot)
+_surrogate.declare(_floor, lambda x: x)
 
 
 def ceil_ste(x: ArrayLike) -> jax.Array:
@@ -191,6 +195,7 @@ def _ceil(x: jax.Array) -> jax.Array:
 
 
 _ceil.defjvps(lambda x_dot, y, x: x_dot)
+_surrogate.declare(_ceil, lambda x: x)
 
 
 def clip_ste(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> jax.Array:
@@ -230,3 +235,4 @@ def _clip(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
 
 
 _clip.defjvps(lambda x_dot, y, x, low, high: x_dot, None, None)
+_surrogate.declare(_clip, lambda x, low, high: x)
