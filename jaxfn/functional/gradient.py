@@ -198,7 +198,9 @@ def _clip_gradient_norm_bwd(max_norm: jax.Array, y_bar: list[jax.Array]) -> tupl
     # x̄ = ȳ·min(1, max_norm/‖ȳ‖). Nothing is kept of x.
     wide = [_surrogate.widened(array) for array in y_bar]
     norm = _norm(wide)
-    factor = jnp.where(norm <= max_norm, 1, max_norm / norm)
+    small = norm <= max_norm
+    limit = jnp.where(small, 1, max_norm)  # an infinite one would make the derivative there nan
+    factor = jnp.where(small, 1, limit / norm)
     return [(factor * w).astype(g.dtype) for w, g in zip(wide, y_bar, strict=True)], None
 
 
