@@ -123,7 +123,7 @@ OPERATIONS = [
             "return _scale_gradient(x, -jnp.asarray(scale))",
             "return _scale_gradient(x, jnp.asarray(scale))",
         ),
-        ("factor = jnp.where(norm <= max_norm, 1, max_norm / norm)", "factor = max_norm / norm"),
+        ("factor = jnp.where(small, 1, limit / norm)", "factor = max_norm / norm"),
         (
             "return jnp.clip(y_bar, *bounds), None, None",
             "return jnp.clip(y_bar, -bounds[1], bounds[1]), None, None",

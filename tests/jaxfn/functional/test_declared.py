@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -89,7 +90,8 @@ def calls(operations: dict[str, Callable[[], Any]]) -> dict[str, dict[str, tuple
 
 def checked(name: str, operands: tuple[Any, ...], **options: Any) -> str:
     """The verdict on a rule with what is declared of it, the held operands closed over."""
-    said = getattr(RULES[name], "declared", Declared(None))
+    undeclared: Any = None
+    said = getattr(RULES[name], "declared", Declared(undeclared))
     free = [i for i in range(len(operands)) if i not in said.held]
 
     def of_free(fun: Any) -> Any:
