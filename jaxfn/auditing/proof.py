@@ -1,5 +1,6 @@
 """The proof of one rule that was met: `gradcheck`, at the operands and cotangents of the run."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from jaxfn.auditing import known, shrinking
 from jaxfn.auditing.likeness import likeness
 from jaxfn.auditing.meeting import Met
 from jaxfn.auditing.report import AuditedRule
+from jaxfn.functional._surrogate import Declared
 from jaxfn.verification.gradcheck import checked
 from jaxfn.verification.points.visited import Visited
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, GradcheckReport
 from jaxfn.verification.subject.coordinates import is_inexact
 from jaxfn.verification.subject.setup import line
 
+NOTHING_DECLARED = Declared(None)
 AT_FULL_SIZE = ("types", "linearity", "autodiff")
 Surrogates = Mapping[str, Callable[..., Any] | None]
 Call = tuple[Sequence[Any], tuple[Sequence[Any], ...]]  # operands; cotangents, of each the leaves
@@ -32,7 +35,7 @@ class Finding:
 
 
 class Proofs:
-    """Proves rules, one after another; of two that shrink to the same operands once.
+    """Proves rules, one after another.
 
     Attributes:
         surrogates: by name what a gradient is the derivative of; None where it is not to be
@@ -45,7 +48,6 @@ class Proofs:
     def __init__(self, surrogates: Surrogates, order: int, seed: int) -> None:
         self.surrogates, self.order, self.seed = surrogates, order, seed
         self.used: set[str] = set()
-        self._whole: dict[Any, GradcheckReport] = {}
 
     def prove(self, met: Met, where: Sequence[str] = ()) -> AuditedRule:
         """A rule's part of the report, with the places at which it is applied."""
@@ -79,7 +81,7 @@ class Proofs:
         if name is None and (said := known.passed_before(met)):
             return Finding(PASS, note=said)
         try:
-            found = self._checked(met, calls, self._options(met, name))
+            found = self._checked(met, calls, self._declared(met, name))
         except Exception as error:  # whatever stands in the way of a check is the reason
             return Finding(INCONCLUSIVE, note=f"cannot be called by itself: {line(error)}")
         if found.verdict == PASS and name is None:
@@ -98,63 +100,80 @@ class Proofs:
                 return name
         return None
 
-    def _options(self, met: Met, name: str | None) -> dict[str, Any]:
-        declared = getattr(met.rule, "declared", None)
-        surrogate = self.surrogates[name] if name is not None else None
-        linear = True
-        if declared is not None and surrogate is None:
-            surrogate, linear = declared.surrogate, declared.linear_in_cotangent
-        return {
+    def _declared(self, met: Met, name: str | None) -> Declared:
+        """Whose derivative the gradient is meant to be: as the caller says, or the rule itself."""
+        given = self.surrogates[name] if name is not None else None
+        if given is not None:
+            return Declared(given)
+        return getattr(met.rule, "declared", NOTHING_DECLARED)
+
+    def _checked(self, met: Met, calls: list[Call], declared: Declared) -> Finding:
+        """All layers at operands that are small or made so; a few at those of the run as well."""
+        operands = calls[0][0]
+        visited = [_at(met, call) for call in calls]
+        rule = met.with_closed(operands)
+        count = shrinking.elements(operands) + shrinking.elements(shrinking.outputs(met, operands))
+        if count <= shrinking.SMALL:
+            report = self._asked(rule, visited, declared)
+            return Finding(report.verdict, report)
+        sizes = shrinking.shrunk(met, calls)
+        if not sizes:
+            whole = self._asked(rule, visited, declared, at_full_size=True)
+            note = f"{count} elements, which cannot be fewer: at the operands of the run alone"
+            return Finding(whole.verdict, whole, note)
+        report = self._of_shrunk(met, calls, sizes, declared)
+        note = f"all layers at shorter axes ({shrinking.described(sizes)})"
+        if report.verdict == FAIL:
+            return Finding(FAIL, report, note)
+        whole = self._asked(rule, visited, declared, at_full_size=True)
+        note += ", autodiff at its own as well"
+        worse = whole if whole.verdict == FAIL or report.verdict == PASS else report
+        return Finding(worse.verdict, worse if worse.verdict != PASS else report, note)
+
+    def _of_shrunk(
+        self, met: Met, calls: list[Call], sizes: shrinking.Sizes, declared: Declared
+    ) -> GradcheckReport:
+        visited = [shrinking.cut_call(met, call, sizes) for call in calls]
+        rule = met.with_closed(shrinking.cut(met, calls[0][0], sizes))
+        return self._asked(rule, visited, declared)
+
+    def _asked(
+        self, rule: Any, visited: list[Visited], declared: Declared, at_full_size: bool = False
+    ) -> GradcheckReport:
+        """What `gradcheck` says; at full size of a few layers, and only at the points visited."""
+        options = {
             "reference": None,
-            "surrogate": surrogate,
-            "linear_in_cotangent": linear,
-            "order": self.order,
-            "layers": None,
+            "surrogate": _holding(declared.surrogate, visited[0].args, declared.held),
+            "linear_in_cotangent": declared.linear_in_cotangent,
+            "order": 1 if at_full_size else self.order,
+            "layers": AT_FULL_SIZE if at_full_size else None,
             "domain": None,
             "seed": self.seed,
             "strict": False,
         }
-
-    def _checked(self, met: Met, calls: list[Call], options: dict[str, Any]) -> Finding:
-        """All layers at operands that are small or made so; a few at those of the run as well."""
-        operands = calls[0][0]
-        count = shrinking.elements(operands) + shrinking.elements(shrinking.outputs(met, operands))
-        rule = met.with_closed(operands)
-        if count <= shrinking.SMALL:
-            report, _ = checked(
-                rule, _at(met, calls[0]).args, options, visited=[_at(met, c) for c in calls]
-            )
-            return Finding(report.verdict, report)
-        sizes = shrinking.shrunk(met, calls)
-        note = f"{count} elements"
-        if sizes:
-            report = self._of_shrunk(met, calls, sizes, options)
-            note = f"all layers at shorter axes ({shrinking.described(sizes)})"
-            if report.verdict == FAIL:
-                return Finding(FAIL, report, note)
-        few = {**options, "order": 1, "layers": AT_FULL_SIZE}
-        visited = [_at(met, call) for call in calls]
-        whole, _ = checked(rule, visited[0].args, few, visited=visited, own_points=False)
-        if not sizes:
-            return Finding(
-                whole.verdict,
-                whole,
-                f"{count} elements, which cannot be fewer: at the operands of the run alone",
-            )
-        note += ", autodiff at its own as well"
-        worse = (
-            whole if whole.verdict == FAIL or report.verdict == PASS != whole.verdict else report
-        )
-        return Finding(worse.verdict, worse, note)
-
-    def _of_shrunk(
-        self, met: Met, calls: list[Call], sizes: shrinking.Sizes, options: dict[str, Any]
-    ) -> GradcheckReport:
-        visited = [shrinking.cut_call(met, call, sizes) for call in calls]
-        closed = shrinking.cut(met, calls[0][0], sizes)
-        rule = met.with_closed(closed)
-        report, _ = checked(rule, visited[0].args, options, visited=visited)
+        fun = _holding(rule, visited[0].args, declared.held)
+        free = [call._replace(args=_free(call.args, declared.held)) for call in visited]
+        own = not at_full_size
+        report, _ = checked(fun, free[0].args, options, visited=free, own_points=own)
         return report
+
+
+def _free(args: tuple[Any, ...], held: tuple[int, ...]) -> tuple[Any, ...]:
+    return tuple(arg for i, arg in enumerate(args) if i not in held)
+
+
+def _holding(fun: Any, args: tuple[Any, ...], held: tuple[int, ...]) -> Any:
+    """A function of the other arguments alone."""
+    if fun is None or not held:
+        return fun
+
+    @functools.wraps(fun, updated=())
+    def of_free(*free: Any) -> Any:
+        given = iter(free)
+        return fun(*(arg if i in held else next(given) for i, arg in enumerate(args)))
+
+    del of_free.__wrapped__  # its signature is another
+    return of_free
 
 
 def calls_of(met: Met) -> list[Call]:

@@ -27,7 +27,7 @@ class Declared(NamedTuple):
         cotangent is small depends on them.
     """
 
-    surrogate: Callable[..., Any]
+    surrogate: Callable[..., Any] | None
     linear_in_cotangent: bool = True
     held: tuple[int, ...] = ()
 
