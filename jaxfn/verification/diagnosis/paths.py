@@ -16,8 +16,9 @@ import numpy as np
 from jax.extend import core as jex
 
 from jaxfn.verification.diagnosis.seen import Cause, Seen, close
-from jaxfn.verification.subject.coordinates import cotangents, flatten_gradient
-from jaxfn.verification.subject.programs import Engine, precision
+from jaxfn.verification.points.probes import columns_of
+from jaxfn.verification.subject.coordinates import cotangents, flatten_gradient, on_device
+from jaxfn.verification.subject.programs import Engine, precision, quick_options
 
 OWN = str(Path(__file__).parents[2])  # the files of this package
 MOST_ITEMS, MOST_VALUES, MOST = 6, 300, 4000  # gradients looked at; intermediate values; elements
@@ -116,18 +117,18 @@ def _with_each_held(
         return flatten_gradient(gradients, arguments.leaves, engine.dtype)
 
     with precision(engine.wide):
-        x = jnp.stack([jnp.asarray(seen.found.probe_of(i).x, engine.dtype) for i in items])
-        integers = tuple(
-            jnp.stack([jnp.asarray(seen.found.probe_of(i).integers[k]) for i in items])
-            for k in range(len(arguments.integers))
-        )
-        gammas = jnp.asarray(seen.found.cotangents[items], engine.dtype)
+        x, integers = columns_of([seen.found.probe_of(i) for i in items])
+        x, gammas = (on_device(a, engine.dtype) for a in (x, seen.found.cotangents[items]))
+        integers = tuple(map(on_device, integers))
         each = jax.vmap(gradient, in_axes=(None, 0, 0, 0))
         jax.eval_shape(each, 0, x, integers, gammas)  # counts the values
         if not values or len(values) > MOST_VALUES:
             return [], np.zeros((len(items), arguments.size)), np.zeros((0, 0, 0))
-        loop = jax.jit(lambda n: jax.lax.map(lambda k: each(k, x, integers, gammas), n))
-        plain, *held = np.asarray(loop(jnp.arange(-1, len(values))), np.float64)
+        options = quick_options(arguments.size + engine.size)
+        loop = jax.jit(
+            lambda n, *rows: jax.lax.map(lambda k: each(k, *rows), n), compiler_options=options
+        )
+        plain, *held = np.asarray(loop(np.arange(-1, len(values)), x, integers, gammas), np.float64)
         return list(values), plain, np.stack(held)
 
 

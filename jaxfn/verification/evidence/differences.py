@@ -13,6 +13,7 @@ from jaxfn.verification.subject.programs import precision
 from jaxfn.verification.subject.subject import DOUBLE, Subject, run_rows
 
 MOST_OUTPUTS = 4096  # whose derivatives are looked at one by one
+TOGETHER = 512  # outputs of several directions that are looked at at once
 ELEMENTS = 4e7  # of the points that are evaluated at once
 
 
@@ -30,14 +31,38 @@ class Direction:
 
 
 @dataclass(frozen=True)
+class Ladders:
+    """The function on the ladders of several directions, `[directions, steps, outputs]`.
+
+    Their outputs are looked at all together: of a few each, that costs as much as of one direction.
+    """
+
+    blocks: np.ndarray
+    eps: float
+
+    @functools.cached_property
+    def each(self) -> tuple[np.ndarray, np.ndarray]:
+        """The intervals of the derivatives, `[2, directions, outputs]`, and where kinks are."""
+        count, steps, outputs = self.blocks.shape
+        flat = np.moveaxis(self.blocks, 0, 1).reshape(steps, count * outputs)
+        found = slopes(*_sides(flat), self.eps)
+        shape = count, outputs
+        return np.stack(found.interval()).reshape(2, *shape), found.kinked().reshape(shape)
+
+
+@dataclass(frozen=True)
 class Values:
-    """The function on the ladder of steps along a direction, on both sides."""
+    """The function on the ladder of steps along a direction, on both sides.
+
+    They stand among the `ladders` of other directions, at `index`.
+    """
 
     direction: Direction
     at: np.ndarray
     plus: np.ndarray
     minus: np.ndarray
-    eps: float
+    ladders: Ladders
+    index: int
 
     def slopes(self, cotangent: np.ndarray) -> Slopes:
         """The derivative along the direction of one combination of the outputs."""
@@ -45,7 +70,7 @@ class Values:
         at, plus, minus, weights = self.at, self.plus, self.minus, cotangent[:, None]
         if used.size < cotangent.size:  # what is not used may be nan
             at, plus, minus, weights = at[used], plus[:, used], minus[:, used], weights[used]
-        return slopes(at @ weights, plus @ weights, minus @ weights, self.eps)
+        return slopes(at @ weights, plus @ weights, minus @ weights, self.ladders.eps)
 
     def interval(self, cotangent: np.ndarray) -> tuple[float, float, bool]:
         """Where the derivative may lie, and whether the point is a kink along the direction.
@@ -68,11 +93,17 @@ class Values:
         weighted = ends[:, used] * cotangent[used]
         return min(low, float(weighted.min(0).sum())), max(high, float(weighted.max(0).sum())), True
 
-    @functools.cached_property
+    @property
     def _each(self) -> tuple[np.ndarray, np.ndarray]:
         """The interval of each output's derivative, `[2, outputs]`, and where it has a kink."""
-        each = slopes(self.at, self.plus, self.minus, self.eps)
-        return np.stack(each.interval()), each.kinked()
+        ends, kinked = self.ladders.each
+        return ends[:, self.index], kinked[self.index]
+
+
+def _sides(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The values at the point and on the steps to both sides, of those on the whole ladder."""
+    n = len(STEPS)
+    return block[0], block[1 : n + 1], block[n + 1 :]
 
 
 def coordinate(subject: Subject, probe: Probe, element: int, shrink: float = 1.0) -> Direction:
@@ -109,9 +140,12 @@ def evaluate(subject: Subject, directions: Sequence[Direction]) -> list[Values]:
         values = _inside(subject, group, x, _run(subject, group, x, integers))
         program = subject.rule.pull if group[0].cotangent is not None else subject.values.value
         eps = max(program.eps, DOUBLE if subject.wide else subject.native_eps)
-        for d, block in zip(group, np.split(values, len(group)), strict=True):
-            n = len(STEPS)
-            found.append(Values(d, block[0], block[1 : n + 1], block[n + 1 :], eps))
+        blocks = values.reshape(len(group), len(ladder), values.shape[1])
+        together = max(1, TOGETHER // max(values.shape[1], 1))
+        for first in range(0, len(group), together):
+            ladders = Ladders(blocks[first : first + together], eps)
+            some = group[first : first + together]
+            found += [Values(d, *_sides(ladders.blocks[k]), ladders, k) for k, d in enumerate(some)]
     return found
 
 

@@ -8,7 +8,7 @@ from jaxfn.verification.layers.variants import settled_probes
 from jaxfn.verification.points.probes import columns_of
 from jaxfn.verification.report import FAIL, PASS, Check
 from jaxfn.verification.subject.elements import element_of
-from jaxfn.verification.subject.programs import precision
+from jaxfn.verification.subject.programs import precision, quickly_compiled
 from jaxfn.verification.subject.setup import line
 from jaxfn.verification.subject.subject import Subject, run_rows
 
@@ -84,7 +84,7 @@ def _eagerly(subject: Subject, found: Comparison) -> tuple[list[np.ndarray], str
     engine, gamma = subject.rule, _cotangent(found)
     first, other = settled_probes(found, 2)
     seen = []
-    with precision(engine.wide):
+    with quickly_compiled(engine.wide), precision(engine.wide):
         try:
             for k in range(TIMES):
                 pull = engine.without_jit(first.x, first.integers, gamma)

@@ -20,7 +20,7 @@ from jaxfn.verification.points.probes import GIVEN, NEAR, Probe, columns_of
 from jaxfn.verification.points.sizes import Axes, Resizing, Shape, groups
 from jaxfn.verification.points.structures import structure_of
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
-from jaxfn.verification.subject.coordinates import Arguments, is_inexact, is_integer
+from jaxfn.verification.subject.coordinates import Arguments, is_inexact, is_integer, on_device
 from jaxfn.verification.subject.elements import element_of
 from jaxfn.verification.subject.jaxprs import equations
 from jaxfn.verification.subject.programs import precision
@@ -225,13 +225,13 @@ def _resize(given: Arguments, value: Any, shape: Shape, rng: np.random.Generator
         return value
     array = np.asarray(value)
     if is_integer(value) and is_permutation(given, array):
-        return jnp.asarray(rng.permutation(int(np.prod(shape))).reshape(shape), array.dtype)
+        return on_device(rng.permutation(int(np.prod(shape))).reshape(shape), array.dtype)
     for axis, size in enumerate(array.shape):
         if shape[axis] != size:
             array = np.take(array, np.arange(shape[axis]) % size, axis=axis)
     if is_inexact(value):
         array = (array * rng.uniform(*WITHIN, array.shape)).astype(array.dtype)
-    return jnp.asarray(array)
+    return on_device(array)
 
 
 def check_shapes(observed: Observed) -> Check:

@@ -17,7 +17,13 @@ from jaxfn.verification.layers.sharding import PREFIX, Sharded, layouts, rows_of
 from jaxfn.verification.layers.variants import GROUPS, Points, Variant, points_of, variants
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check, Element
 from jaxfn.verification.subject.elements import element_of
-from jaxfn.verification.subject.programs import CALLBACKS, Engine, precision, precision_of_threads
+from jaxfn.verification.subject.programs import (
+    CALLBACKS,
+    Engine,
+    precision,
+    precision_of_threads,
+    quickly_compiled,
+)
 from jaxfn.verification.subject.setup import line
 from jaxfn.verification.subject.subject import Subject, run_rows
 
@@ -83,7 +89,7 @@ def check_transformations(observed: Observed) -> Check:
 def _untraced(subject: Subject, points: Points) -> np.ndarray | None:
     """The gradients without jit, each operation by itself; None where the function needs it."""
     integers = tuple(p[0] for p in points.integers)
-    with precision(subject.wide):
+    with quickly_compiled(subject.wide), precision(subject.wide):
         try:
             return subject.rule.without_jit(points.x[0], integers, points.gammas[0])()[
                 None, subject.rule.size :

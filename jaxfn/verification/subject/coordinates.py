@@ -146,7 +146,7 @@ class Arguments:
     def concrete(self, vector: np.ndarray, wide: bool) -> list[Array]:
         """The same of numpy's vector, without a compilation."""
         return [
-            jnp.asarray(self.array(leaf, vector), wide_dtype(leaf.dtype) if wide else leaf.dtype)
+            on_device(self.array(leaf, vector), wide_dtype(leaf.dtype) if wide else leaf.dtype)
             for leaf in self.leaves
         ]
 
@@ -230,7 +230,7 @@ def concrete_cotangents(vector: np.ndarray, outputs: Sequence[Array]) -> list[Ar
         if jnp.issubdtype(out.dtype, jnp.complexfloating):
             part = part - 1j * vector[start : start + count]
             start += count
-        arrays.append(jnp.asarray(part.reshape(out.shape), out.dtype))
+        arrays.append(on_device(part.reshape(out.shape), out.dtype))
     return arrays
 
 
@@ -242,5 +242,11 @@ def _parts(value: Any, is_complex: bool) -> np.ndarray:
 def canonical(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments with numpy's arrays made JAX's, which functions may count on."""
     return jax.tree.map(
-        lambda v: jnp.asarray(v) if isinstance(v, np.ndarray | np.generic) else v, args
+        lambda v: on_device(v) if isinstance(v, np.ndarray | np.generic) else v, args
     )
+
+
+def on_device(value: Any, dtype: Any = None) -> Array:
+    """JAX's array of numpy's, without the compilation that `jnp.asarray` of it may cost."""
+    with np.errstate(all="ignore"):  # of a dtype that holds less
+        return jax.device_put(np.asarray(value, dtype))

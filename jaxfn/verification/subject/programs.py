@@ -25,12 +25,18 @@ from jaxfn.verification.subject.coordinates import (
     flatten_gradient,
     flatten_output,
     is_inexact,
+    on_device,
 )
 
 ELEMENTS_PER_CALL = 1_000_000
 # of XLA's CPU backend; together they divide the time of a compilation by four
 OPTIMISATION = "xla_backend_optimization_level"
-QUICK = {OPTIMISATION: 0, "xla_cpu_use_fusion_emitters": False}
+QUICK = {
+    OPTIMISATION: 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,  # modules of LLVM, whose making costs more here
+}
+FEWEST_PASSES = "jax_disable_most_optimizations"  # a setting of JAX
 CALLBACKS = {"pure_callback", "io_callback"}
 NEW_REFERENCES = {"new_ref"}
 UNTRACEABLE = (
@@ -64,6 +70,22 @@ def precision_of_threads(wide: bool, primitives: set[str]) -> Iterator[None]:
         yield
     finally:
         jax.config.update("jax_enable_x64", found[0])
+
+
+@contextlib.contextmanager
+def quickly_compiled(wide: bool) -> Iterator[None]:
+    """Each operation that is called by itself is compiled with most of XLA's passes left out.
+
+    JAX keeps what it has compiled. So in the caller's own precision nothing is left out, where the
+    caller may call the same operations again. The setting is the process's, and is put back.
+    """
+    before = jax.config.read(FEWEST_PASSES)
+    own = not wide or jax.config.read("jax_enable_x64")
+    jax.config.update(FEWEST_PASSES, before or not own)
+    try:
+        yield
+    finally:
+        jax.config.update(FEWEST_PASSES, before)
 
 
 def flat_dtype(wide: bool) -> Any:
@@ -146,8 +168,14 @@ class Program:
 
         def loop(count: Any, columns: Any) -> tuple[Any, ...]:
             def step(i: Any, buffers: tuple[Any, ...]) -> tuple[Any, ...]:
-                results = self.row(*jax.tree.map(lambda c: c[i], columns))
-                return tuple(b.at[i].set(r) for b, r in zip(buffers, results, strict=True))
+                # one slice each, which is compiled in less time than what indexing is made of
+                row = jax.tree.map(lambda c: _row(c, i), columns)
+                return tuple(
+                    jax.lax.dynamic_update_index_in_dim(
+                        b, r.astype(b.dtype), i, 0, allow_negative_indices=False
+                    )
+                    for b, r in zip(buffers, self.row(*row), strict=True)
+                )
 
             empty = tuple(jnp.zeros((self.chunk, width), dtype) for width in self.widths)
             return jax.lax.fori_loop(0, count, step, empty)
@@ -184,6 +212,10 @@ class Program:
     def _one(self, columns: tuple[Any, ...], i: int) -> tuple[np.ndarray, ...]:
         out = self.row(*jax.tree.map(lambda c: jnp.asarray(c[i]), columns))
         return tuple(np.asarray(part) for part in out)
+
+
+def _row(column: Any, i: Any) -> Any:
+    return jax.lax.dynamic_index_in_dim(column, i, keepdims=False, allow_negative_indices=False)
 
 
 class Engine:
@@ -240,7 +272,7 @@ class Engine:
         """The jaxpr of the differentiable leaves and of the integer arguments."""
         if self.value.eager:
             return None
-        integers = [jnp.asarray(part) for part in self.arguments.integers]
+        integers = [on_device(part) for part in self.arguments.integers]
         with precision(self.wide):
             arrays = self.arguments.concrete(self.arguments.given, self.wide)
             return jax.make_jaxpr(lambda a, i: self.of_leaves(i)(a))(arrays, integers)
@@ -283,7 +315,8 @@ class Engine:
     ) -> Callable[[], np.ndarray]:
         """The forward pass, each operation by itself; a call makes primal and gradients of it."""
         arrays = self.arguments.concrete(x, self.wide)
-        outputs, pullback = jax.vjp(self.of_leaves(integers), arrays)
+        whole = [on_device(part) for part in integers]
+        outputs, pullback = jax.vjp(self.of_leaves(whole), arrays)
 
         def pull() -> np.ndarray:
             (gradients,) = pullback(concrete_cotangents(cotangent, outputs))
