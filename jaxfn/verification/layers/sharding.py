@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxfn.verification.layers import explicit_mesh
-from jaxfn.verification.layers.variants import GROUPS, Points, Variant, group_name
+from jaxfn.verification.layers.variants import GROUPS, Points, Variant, group_name, raises
 from jaxfn.verification.subject.coordinates import cotangents, flatten_gradient
 from jaxfn.verification.subject.programs import Engine, precision
 from jaxfn.verification.subject.setup import line
@@ -113,8 +113,20 @@ def _run_together(points: Points, chosen: list[Variant]) -> Sharded:
         try:
             programs = {one.name: _gradients(points, points.engine, one) for one in chosen}
             return Sharded(points.evaluated(lambda at: {k: run(at) for k, run in programs.items()}))
-        except Exception:  # one of them raises: each is run alone
-            return _joined([_run_alone(points, one) for one in chosen])
+        except Exception:  # one of them raises: it is run alone, the others together
+            raising = [one for one in chosen if _raises_there(points, one)] or chosen
+            others = [one for one in chosen if one not in raising]
+            alone = [_run_alone(points, one) for one in raising]
+    return _joined([*alone, *([_run_together(points, others)] if others else [])])
+
+
+def _raises_there(points: Points, layout: Variant) -> bool:
+    """Whether the rule raises in a layout as it is traced."""
+    try:
+        run = _gradients(points, points.engine, layout)
+    except Exception:  # as above
+        return True
+    return raises(points, run)
 
 
 def _mesh_of(layout: Variant) -> contextlib.AbstractContextManager[Any]:
@@ -142,7 +154,7 @@ def _run_alone(points: Points, layout: Variant) -> Sharded:
     except Exception as error:  # whatever it is, it is reported below
         reason = line(error)
     reference = points.subject.reference
-    if reference is None or _raises(points, _gradients(points, reference, layout)):
+    if reference is None or raises(points, _gradients(points, reference, layout)):
         return Sharded(skipped={name: reason})
     if layout.explicit:
         return Sharded(refused={name: reason})
@@ -160,14 +172,6 @@ def rows_of(points: Points, engine: Engine, layout: Variant) -> np.ndarray | Non
             return points.evaluated(_gradients(points, engine, layout))
         except Exception:  # any error means the same: the function does not work there
             return None
-
-
-def _raises(points: Points, run: Callable[[Points], Any]) -> bool:
-    try:
-        jax.eval_shape(lambda: run(points))
-    except Exception:  # any error means the same: the function does not work there
-        return True
-    return False
 
 
 def _gradients(

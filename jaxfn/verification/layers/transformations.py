@@ -14,7 +14,14 @@ from jaxfn.verification.evidence.rounding import shaken
 from jaxfn.verification.layers import explicit_mesh
 from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.sharding import PREFIX, Sharded, layouts, rows_of, run_sharded
-from jaxfn.verification.layers.variants import GROUPS, Points, Variant, points_of, variants
+from jaxfn.verification.layers.variants import (
+    GROUPS,
+    Points,
+    Variant,
+    points_of,
+    raises,
+    variants,
+)
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check, Element
 from jaxfn.verification.subject.elements import element_of
 from jaxfn.verification.subject.programs import (
@@ -156,6 +163,14 @@ class Raised:
     unsupported: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
+    def with_those(self, other: "Raised") -> "Raised":
+        """These and those of others."""
+        return Raised(
+            self.refused | other.refused,
+            self.unsupported | other.unsupported,
+            self.skipped + other.skipped,
+        )
+
     def fault(self) -> tuple[str, str] | None:
         """The cause, and a sentence, where the rule cannot be used as the function can."""
         if not self.refused:
@@ -177,8 +192,14 @@ def _run(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], 
     with precision(points.engine.wide):
         try:
             return points.evaluated(lambda at: {v.name: v.run(at) for v in chosen}), Raised()
-        except Exception:  # one of them raises: each is run alone, and that one reported
-            return _run_each(points, chosen)
+        except Exception:  # one of them raises: it is run alone and reported, the others together
+            raising = [one for one in chosen if raises(points, one.run)] or chosen
+            others = [one for one in chosen if one not in raising]
+            alone, raised = _run_each(points, raising)
+    if not others:
+        return alone, raised
+    together, more = _run(points, others)
+    return alone | together, raised.with_those(more)
 
 
 def _run_each(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], Raised]:
@@ -210,11 +231,7 @@ def _works_without_the_rule(points: Points, variant: Variant) -> bool:
         return variant.name.startswith("vmap") and _values_can_be_mapped(points)
     plain = replace(points, subject=replace(subject, rule=subject.reference))
     same = next(v for v in variants(plain) if v.name == variant.name)
-    try:
-        jax.eval_shape(lambda: same.run(plain))
-    except Exception:  # any error means the same: the function does not work there
-        return False
-    return True
+    return not raises(plain, same.run)
 
 
 def _values_can_be_mapped(points: Points) -> bool:

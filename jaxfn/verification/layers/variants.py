@@ -238,6 +238,15 @@ def _one_output(points: Points, k: int) -> Any:
     return _flat(points, pullback(cts[k].astype(out.dtype))[0])[None]
 
 
+def raises(points: Points, run: Callable[[Points], Any]) -> bool:
+    """Whether what is made of the points raises as it is traced."""
+    try:
+        jax.eval_shape(lambda: run(points))
+    except Exception:  # any error means the same: the function does not work there
+        return True
+    return False
+
+
 def group_name(subject: Subject, group: tuple[int, ...]) -> str:
     leaves = [subject.arguments.leaves[k] for k in group]
     if len(group) == 1:
