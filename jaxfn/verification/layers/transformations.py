@@ -189,6 +189,8 @@ class Raised:
 
 
 def _run(points: Points, chosen: list[Variant]) -> tuple[dict[str, np.ndarray], Raised]:
+    if not chosen:  # of a rule that has failed already
+        return {}, Raised()
     with precision(points.engine.wide):
         try:
             return points.evaluated(lambda at: {v.name: v.run(at) for v in chosen}), Raised()

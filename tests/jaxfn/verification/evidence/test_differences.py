@@ -5,6 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfn.verification import gradcheck
+from jaxfn.verification.evidence.differences import Ladders
+from jaxfn.verification.evidence.finite_difference import STEPS
+from jaxfn.verification.subject.subject import DOUBLE
 from tests.jaxfn.verification.test_gradcheck import ruled
 
 ASKED = "autodiff", "differences"
@@ -64,3 +67,17 @@ def test_a_domain_that_refuses_the_given_point_bounds_nothing():
     rule = ruled(_root, _of_root)
     report = gradcheck(rule, (c,), domain=lambda c: bool((c > 0.4).all()), layers=ASKED)
     assert report.verdict == "pass"
+
+
+def test_directions_are_looked_at_together_as_each_by_itself():
+    rng = np.random.default_rng(0)
+    slopes_, at = rng.standard_normal((2, 3, 2))
+    steps = np.concatenate([[0.0], STEPS, -STEPS])[:, None]
+    blocks = at[:, None] + np.where(steps > 0, 1.0, 2.0) * steps * slopes_[:, None]
+    ends, kinked = Ladders(blocks, DOUBLE).each
+    alone = [Ladders(block[None], DOUBLE).each for block in blocks]
+    assert kinked.all()
+    np.testing.assert_array_equal(ends, np.concatenate([one[0] for one in alone], axis=1))
+    low, high = np.sort([slopes_, 2 * slopes_], axis=0)
+    assert (ends[0] < low).all()
+    assert (ends[1] > high).all()

@@ -7,6 +7,7 @@ import pytest
 
 import jaxfn
 from jaxfn.verification import gradcheck
+from jaxfn.verification.layers.variants import Points
 from tests.jaxfn.verification.test_gradcheck import X, ruled
 
 
@@ -47,6 +48,20 @@ def test_a_rule_that_breaks_under_vmap_is_a_failure():
     assert report.diagnosis.startswith(
         "the rule raises, where the function without it works, under vmap"
     )
+
+
+def test_variants_beside_one_that_raises_are_compiled_together(monkeypatch):
+    compiled = []
+    evaluated = Points.evaluated
+
+    def seen(points, run):
+        found = evaluated(points, run)
+        compiled.append(set(found))
+        return found
+
+    monkeypatch.setattr(Points, "evaluated", seen)
+    asked(mapped(None))
+    assert compiled[0] == {"jit", "checkpoint", "scan", "vmap over the cotangent"}
 
 
 def test_a_vmap_rule_that_is_right():

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jaxfn.verification.subject.coordinates import Arguments
+from jaxfn.verification.subject.coordinates import Arguments, on_device
 from jaxfn.verification.subject.programs import Engine
 
 ARGS = (
@@ -43,3 +44,26 @@ def test_pullback_is_the_transposed_real_jacobian():
     steps = np.concatenate([x + h * np.eye(len(x)), x - h * np.eye(len(x))])
     plus, minus = np.split(engine.value(steps, ())[0], 2)
     np.testing.assert_allclose(rows, ((plus - minus) / (2 * h)).T, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16, jnp.float32, jnp.int8])
+def test_numpys_arrays_are_handed_over_without_a_compilation(dtype):
+    compiled = []
+
+    def seen(event, seconds, **_):
+        compiled.extend([event] * event.endswith("backend_compile_duration"))
+
+    value = np.arange(91.0).reshape(13, 7)  # of a shape that nothing else has
+    jax.monitoring.register_event_duration_secs_listener(seen)
+    try:
+        found = on_device(value, dtype)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(seen)
+    assert compiled == []
+    assert found.dtype == jnp.dtype(dtype or jnp.float32)
+    assert (np.asarray(found, np.float64) == value).all()
+    assert not found.weak_type
+
+
+def test_what_a_dtype_does_not_hold_is_infinite():
+    assert np.isinf(on_device(np.array([1e300]), jnp.float32)).all()

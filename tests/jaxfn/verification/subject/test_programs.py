@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from jaxfn.verification import gradcheck
-from jaxfn.verification.subject.programs import precision_of_threads
+from jaxfn.verification.subject.programs import (
+    FEWEST_PASSES,
+    precision_of_threads,
+    quickly_compiled,
+)
 
 
 def _in_another_thread():
@@ -55,3 +59,19 @@ def test_a_rule_by_a_callback_keeps_its_digits():
         report = gradcheck(sine, (x,), layers=("linearity", "autodiff"))
         assert report.verdict == "pass"
         assert not any("own precision" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("x64", [True, False])
+def test_passes_are_left_out_in_a_precision_that_is_not_the_callers(x64):
+    before = jax.config.read(FEWEST_PASSES)
+    jax.config.update(FEWEST_PASSES, False)
+    try:
+        with jax.enable_x64(x64), quickly_compiled(True):
+            assert jax.config.read(FEWEST_PASSES) is not x64
+        with quickly_compiled(False):
+            assert not jax.config.read(FEWEST_PASSES)
+        with pytest.raises(RuntimeError), quickly_compiled(True):
+            raise RuntimeError("in an operation")
+        assert not jax.config.read(FEWEST_PASSES)
+    finally:
+        jax.config.update(FEWEST_PASSES, before)
