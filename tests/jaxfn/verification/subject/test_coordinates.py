@@ -50,7 +50,7 @@ def test_pullback_is_the_transposed_real_jacobian():
 def test_numpys_arrays_are_handed_over_without_a_compilation(dtype):
     compiled = []
 
-    def seen(event, seconds, **_):
+    def seen(event, duration_secs, **kwargs):
         compiled.extend([event] * event.endswith("backend_compile_duration"))
 
     value = np.arange(91.0).reshape(13, 7)  # of a shape that nothing else has
