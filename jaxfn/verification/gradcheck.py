@@ -30,12 +30,12 @@ from jaxfn.verification.report import (
 from jaxfn.verification.subject import mutation
 from jaxfn.verification.subject.coordinates import Arguments, canonical
 from jaxfn.verification.subject.programs import Engine
+from jaxfn.verification.subject.refusals import validate
 from jaxfn.verification.subject.setup import (
     RuleError,
     check_other,
     check_outputs,
     make_subject,
-    validate,
 )
 
 

@@ -11,11 +11,11 @@ from jaxfn.verification.gradcheck import gradcheck
 from jaxfn.verification.report import GradcheckReport
 from jaxfn.verification.subject.coordinates import Arguments, canonical, is_inexact
 from jaxfn.verification.subject.names import parameter_names, with_names
+from jaxfn.verification.subject.refusals import validate
 from jaxfn.verification.subject.setup import (
     applied_rules,
     check_outputs,
     default_reference,
-    validate,
 )
 
 

@@ -1,54 +1,91 @@
-"""The floating arrays that a function closes over and that are inputs of a custom rule.
+"""The floating arrays that a function holds itself and that are inputs of a custom rule.
 
 `lambda x: layer(x, weight)` is a function of `x` alone, and nobody who calls it differentiates
 by `weight`; but the rule of `layer` has a gradient for it, and somebody else does.
 """
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import CellType, FunctionType
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend import core as jex
 
 from jaxfn._jax_internals import applied_rule
 from jaxfn.verification.subject.coordinates import is_inexact_array
+from jaxfn.verification.subject.holders import held
 from jaxfn.verification.subject.jaxprs import inner_jaxprs
+
+INLINED = {"jit", "pjit", "closed_call"}  # calls that hold constants of their own
 
 
 @dataclass(frozen=True)
 class Closed:
-    """An array of the closure: the rule that it reaches, and its name where it can be replaced."""
+    """An array that is held: the rule that it reaches, and its name where it has one.
+
+    Attributes:
+        array: as the program has it.
+        rule: the name of the rule.
+        name: such as `weight` or `model.layers[0].kernel`.
+        holder: the array as a variable has it, where another can be put in its place.
+    """
 
     array: Any
     rule: str
     name: str = ""
+    holder: Any = None
 
     def __str__(self) -> str:
         kind = f"{np.dtype(self.array.dtype).name}{list(np.shape(self.array))}"
         return f"{self.name} ({kind})" if self.name else f"an array {kind}"
 
 
-def closed_inputs(fun: Callable[..., Any], traced: Any) -> tuple[Closed, ...]:
+def closed_inputs(
+    fun: Callable[..., Any], traced: Any, arguments: Sequence[tuple[Any, str]] = ()
+) -> tuple[Closed, ...]:
     """The floating constants of a traced function that are inputs of a `custom_vjp` rule.
 
     Args:
         fun: the function.
         traced: its closed jaxpr.
+        arguments: those that are no variables of it, and their names.
     """
-    names = dict(_variables(fun))
-    found = []
-    for var, const in zip(traced.jaxpr.constvars, traced.consts, strict=True):
-        if not is_inexact_array(const) or np.size(const) == 0:
-            continue
-        rule = _rule_reached(traced.jaxpr, {var})
-        if rule:
-            name = next((n for n, value in names.items() if _is_same(value, const)), "")
-            found.append(Closed(const, rule, name))
-    return tuple(found)
+    walk = held(fun)
+    for value, name in arguments:
+        walk(value, name)
+    found: dict[int, Closed] = {}
+    for jaxpr, consts in _with_constants(traced):
+        for var, const in zip(jaxpr.constvars, consts, strict=True):
+            if id(const) in found or not is_inexact_array(const) or np.size(const) == 0:
+                continue
+            if rule := _rule_reached(jaxpr, {var}):
+                name, holder = _holder(const, walk.found)
+                fixed = id(holder) in walk.fixed
+                found[id(const)] = Closed(const, rule, name, None if fixed else holder)
+    return tuple(found.values())
+
+
+def _with_constants(traced: Any) -> Iterator[tuple[Any, Sequence[Any]]]:
+    """A closed jaxpr and all that it calls, each with its constants."""
+    yield traced.jaxpr, traced.consts
+    for inner in _closed_jaxprs(traced.jaxpr):
+        yield from _with_constants(inner)
+
+
+def _closed_jaxprs(jaxpr: Any) -> Iterator[Any]:
+    for eqn in jaxpr.eqns:
+        rule = applied_rule(eqn)
+        for value in eqn.params.values() if rule is None else ():
+            for item in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(item, jex.ClosedJaxpr):
+                    yield item
+
+
+def _holder(const: Any, found: Mapping[int, tuple[str, Any]]) -> tuple[str, Any]:
+    """The name and the object of the variable that a constant comes from."""
+    if id(const) in found:
+        return found[id(const)]
+    return next((pair for pair in found.values() if _is_same(pair[1], const)), ("", None))
 
 
 def _rule_reached(jaxpr: Any, tainted: set[Any]) -> str:
@@ -70,42 +107,45 @@ def _rule_reached(jaxpr: Any, tainted: set[Any]) -> str:
 
 
 def _is_same(value: Any, const: Any) -> bool:
-    if value is const:
-        return True
     alike = np.shape(value) == np.shape(const) and value.dtype == const.dtype
     return alike and bool(np.array_equal(value, const, equal_nan=True))
 
 
-def _variables(fun: Any) -> Iterator[tuple[str, Any]]:
-    """The floating arrays that a plain function names: of its closure and of its module."""
-    if not isinstance(fun, FunctionType):
-        return
-    for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
-        if _is_floating_array(value := _content(cell)):
-            yield name, value
-    for name in fun.__code__.co_names:
-        if _is_floating_array(value := fun.__globals__.get(name)):
-            yield name, value
+def of_constants(traced: Any, closed: Sequence[Closed]) -> Callable[..., list[Any]]:
+    """The traced program as a function of some of its constants, and then of its own inputs.
+
+    It is in the precision in which it was traced; those that are held deep inside of a loop stay.
+    """
+
+    def call(values: Sequence[Any], *inputs: Any) -> list[Any]:
+        by = {id(one.array): value for one, value in zip(closed, values, strict=True)}
+        return _evaluate(traced, by, inputs)
+
+    return call
 
 
-def _is_floating_array(value: Any) -> bool:
-    return isinstance(value, (jax.Array, np.ndarray)) and is_inexact_array(value)
+def _evaluate(closed: Any, by: Mapping[int, Any], inputs: Sequence[Any]) -> list[Any]:
+    jaxpr = closed.jaxpr
+    env: dict[Any, Any] = dict(zip(jaxpr.invars, inputs, strict=True))
+    env |= {v: by.get(id(c), c) for v, c in zip(jaxpr.constvars, closed.consts, strict=True)}
+
+    def value_of(var: Any) -> Any:
+        return env[var] if isinstance(var, jex.Var) else var.val
+
+    for eqn in jaxpr.eqns:
+        inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+        if eqn.primitive.name in INLINED and isinstance(inner, jex.ClosedJaxpr):
+            results = _evaluate(inner, by, [value_of(var) for var in eqn.invars])
+        else:
+            results = _bind(closed, eqn, env)
+        env.update(zip(eqn.outvars, results, strict=True))
+    return [value_of(var) for var in jaxpr.outvars]
 
 
-def _content(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return None
-
-
-def rebound(fun: FunctionType, values: Mapping[str, Any]) -> Callable[..., Any]:
-    """The function with other values of variables that it closes over."""
-    cells = tuple(
-        CellType(values[name]) if name in values else cell
-        for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True)
+def _bind(closed: Any, eqn: Any, env: Mapping[Any, Any]) -> list[Any]:
+    """What an equation computes, as a program of this one alone."""
+    inputs = list(dict.fromkeys(var for var in eqn.invars if isinstance(var, jex.Var)))
+    alone = closed.jaxpr.replace(
+        constvars=[], invars=inputs, outvars=eqn.outvars, eqns=[eqn], effects=eqn.effects
     )
-    own = {**fun.__globals__, **{n: values[n] for n in fun.__code__.co_names if n in values}}
-    copy = FunctionType(fun.__code__, own, fun.__name__, fun.__defaults__, cells)
-    copy.__kwdefaults__ = fun.__kwdefaults__
-    return functools.update_wrapper(copy, fun)
+    return jex.jaxpr_as_fun(jex.ClosedJaxpr(alone, []))(*[env[var] for var in inputs])

@@ -5,7 +5,7 @@ A complex element takes two coordinates, its real and its imaginary part. JAX pa
 `(Re c, -Im c)`: then `gradient = Jᵀ cotangent` holds for the real Jacobian `J` of the vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxfn.verification.subject.names import path_name
+
 Array = Any
+# What has values, or will have them; all else that says it has a dtype stays as it is.
+ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
 
 
 @dataclass(frozen=True)
@@ -56,18 +60,18 @@ def is_inexact(value: Any) -> bool:
 
 def is_inexact_array(value: Any) -> bool:
     """Whether the value is an array of a floating or complex dtype; a `jax.Ref` is none."""
-    dtype = getattr(value, "dtype", None)
-    return (
-        dtype is not None and not isinstance(value, jax.Ref) and jnp.issubdtype(dtype, jnp.inexact)
-    )
+    return _is_array(value) and jnp.issubdtype(value.dtype, jnp.inexact)
 
 
 def is_integer(value: Any) -> bool:
     """Whether the value is an array of integers or booleans; Python numbers stay static."""
-    dtype = getattr(value, "dtype", None)
-    if dtype is None or isinstance(value, jax.Ref):
+    if not _is_array(value):
         return False
-    return jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_
+    return jnp.issubdtype(value.dtype, jnp.integer) or value.dtype == jnp.bool_
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, ARRAYS) and not isinstance(value, jax.Ref)
 
 
 def leaves_of(
@@ -108,7 +112,7 @@ class Arguments:
         self.names = names or [f"args[{i}]" for i in range(len(args))]
         pairs, self.tree = jax.tree_util.tree_flatten_with_path(args)
         self.values = [value for _, value in pairs]
-        self.paths = [f"{self.names[p[0].idx]}{jax.tree_util.keystr(p[1:])}" for p, _ in pairs]
+        self.paths = [f"{self.names[p[0].idx]}{path_name(args[p[0].idx], p[1:])}" for p, _ in pairs]
         self.static, self.eager = static, eager
         if any(map(is_inexact_array, self.values)):
             self.static |= {i for i, v in enumerate(self.values) if isinstance(v, (float, complex))}
@@ -162,10 +166,26 @@ class Arguments:
             values[position] = array
         return jax.tree.unflatten(self.tree, values)
 
-    def as_given(self) -> tuple[Any, ...]:
-        """The arguments of the call, built anew."""
+    def as_given(self, changed: Callable[[Any], Any] | None = None) -> tuple[Any, ...]:
+        """The arguments of the call, built anew; `changed` is given those that are no variables."""
         arrays = [self.values[leaf.position] for leaf in self.leaves]
-        return self.rebuild(arrays, [self.values[i] for i in self.integer_positions])
+        integers = [self.values[i] for i in self.integer_positions]
+        given = self.rebuild(arrays, integers)
+        if changed is None:
+            return given
+        leaves = jax.tree.leaves(given)
+        for position in self._held_positions():
+            leaves[position] = changed(leaves[position])
+        return jax.tree.unflatten(self.tree, leaves)
+
+    @property
+    def held(self) -> list[tuple[Any, str]]:
+        """What is neither array nor number, and stays as it is; each with its name."""
+        return [(self.values[i], self.paths[i]) for i in self._held_positions()]
+
+    def _held_positions(self) -> list[int]:
+        kept = (*ARRAYS, jax.Ref, int, float, complex)
+        return [i for i, v in enumerate(self.values) if not isinstance(v, kept)]
 
     def rounded(self, vector: np.ndarray) -> np.ndarray:
         """The vector as the leaves' own dtypes hold it."""
@@ -240,10 +260,29 @@ def _parts(value: Any, is_complex: bool) -> np.ndarray:
 
 
 def canonical(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments with numpy's arrays made JAX's, which functions may count on."""
-    return jax.tree.map(
-        lambda v: on_device(v) if isinstance(v, np.ndarray | np.generic) else v, args
-    )
+    """The arguments with numpy's arrays made JAX's, which functions may count on.
+
+    Single integers of numpy's stay, which may be sizes and the like, and arrays that JAX does not
+    know, of strings, say.
+    """
+    return jax.tree.map(_canonical, args)
+
+
+def _canonical(value: Any) -> Any:
+    if not isinstance(value, np.ndarray | np.generic) or not is_known(value.dtype):
+        return value
+    if isinstance(value, np.integer | np.bool_):
+        return value
+    return on_device(value.astype(value.dtype.newbyteorder("="), copy=False))
+
+
+def is_known(dtype: np.dtype) -> bool:
+    """Whether JAX has arrays of this dtype of numpy's."""
+    try:
+        jax.dtypes.canonicalize_dtype(dtype.newbyteorder("="))
+    except TypeError:
+        return False
+    return dtype.fields is None
 
 
 def on_device(value: Any, dtype: Any = None) -> Array:

@@ -1,4 +1,4 @@
-"""From a function and its arguments to a `Subject`: misuse is refused here, limits are noted."""
+"""From a function and its arguments to a `Subject`: what it cannot do is noted."""
 
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,35 +13,13 @@ from jaxfn.verification.subject import jaxprs
 from jaxfn.verification.subject.coordinates import Arguments, is_inexact
 from jaxfn.verification.subject.names import parameter_names
 from jaxfn.verification.subject.programs import UNTRACEABLE, Engine
+from jaxfn.verification.subject.refusals import unseen
 from jaxfn.verification.subject.subject import Subject
 
 # Part of what Flax says where a module was made outside of the trace in which it is used.
 OF_ANOTHER_TRACE = "different trace level"
 # Part of what JAX says where a traced array reaches an argument that a rule does not differentiate.
 NOT_TRACED = "nondiff_argnums"
-
-
-def validate(fun: Any, args: Any, order: int) -> None:
-    """Refuses what cannot be checked, with a message that says what was expected."""
-    if not callable(fun):
-        raise TypeError(f"gradcheck: expected fun to be callable, got {type(fun).__name__}")
-    if not isinstance(args, tuple):
-        raise TypeError(
-            f"gradcheck: expected args to be a tuple of pytrees, got {type(args).__name__}"
-        )
-    if order not in (1, 2):
-        raise ValueError(f"gradcheck: expected order to be 1 or 2, got {order!r}")
-    leaves = jax.tree.leaves(args)
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
-        raise TypeError(
-            "gradcheck: expected concrete arrays in args, got a tracer; "
-            "call gradcheck outside jit, vmap and grad"
-        )
-    if not any(is_inexact(leaf) for leaf in leaves):
-        raise ValueError(
-            "gradcheck: expected at least one floating or complex array in args, got none: "
-            "there is no argument to differentiate"
-        )
 
 
 def called(fun: Callable[..., Any], args: tuple[Any, ...], name: str) -> Any:
@@ -191,10 +169,15 @@ def make_subject(
     An array that the function gives to `nondiff_argnums` of a rule may not be traced: it is held
     as it is given.
     """
-    names = parameter_names(fun, len(args))
+    names = options.get("names") or parameter_names(fun, len(args))
     arguments = Arguments(args, names)
     try:
-        return _subject(fun, arguments, reference, surrogate, options)
+        found = _subject(fun, arguments, reference, surrogate, options)
+        held = _steering(arguments)
+        if not found.rule.pull.eager or not held:
+            return found
+        steered = _subject(fun, Arguments(args, names, held), reference, surrogate, options)
+        return found if steered.rule.pull.eager else steered
     except RuleError as error:
         if NOT_TRACED not in str(error):
             raise
@@ -205,6 +188,12 @@ def make_subject(
             except RuleError:  # others have to be held
                 continue
         return _subject(fun, Arguments(args, names, eager=True), reference, surrogate, options)
+
+
+def _steering(arguments: Arguments) -> frozenset[int]:
+    """Positions of single integers of numpy's, which a function may use as it does Python's."""
+    kinds = np.integer | np.bool_
+    return frozenset(i for i, value in enumerate(arguments.values) if isinstance(value, kinds))
 
 
 def _held(arguments: Arguments) -> Iterator[frozenset[int]]:
@@ -225,7 +214,7 @@ def _subject(
     surrogate: Any,
     options: dict[str, Any],
 ) -> Subject:
-    notes: list[str] = list(_static(arguments))
+    notes: list[str] = [*_static(arguments), *unseen(arguments)]
     rules = applied_rules(lambda: fun(*arguments.as_given()), (), notes)
     name = _reference_name(fun, rules, reference, surrogate)
     if reference is None and surrogate is None:
@@ -262,6 +251,11 @@ def _static(arguments: Arguments) -> Iterator[str]:
         path, value = arguments.paths[position], arguments.values[position]
         if isinstance(value, (float, complex)):
             yield f"{path} is a Python number, which is static: no gradient of it is checked"
+        elif isinstance(value, np.integer | np.bool_):
+            yield (
+                f"{path} is used as a number of Python's, with which fun cannot be traced: it is "
+                "held as it is given"
+            )
         else:
             yield (
                 f"{path} goes to nondiff_argnums of a rule, where JAX takes no traced array: it is "

@@ -1,8 +1,11 @@
 """The gradients of arrays that the function closes over and gives to a rule."""
 
+from collections import deque
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxfn.verification import gradcheck
 from tests.jaxfn.verification.test_gradcheck import X, ruled
@@ -49,20 +52,38 @@ def test_none_means_no_gradient():
     assert note in report.notes
 
 
-def test_without_a_name_it_is_said_that_it_was_not_checked():
-    rule, layers = dense(2.0), [jnp.asarray(W)]
+@pytest.mark.parametrize("holder", [deque, list])
+def test_in_a_container(holder):
+    """The second is replaced in the function, the first in its program."""
+    layers = holder([jnp.asarray(W)])
+    for factor, verdict in ((1.0, "pass"), (2.0, "fail")):
+        rule = dense(factor)
+        report, _ = asked(lambda x, rule=rule: rule(x, layers[0]))
+        assert report.verdict == verdict
+    name = "layers[0]" if holder is list else "an array float32[3, 2]"
+    assert f"gradient of {name} (scale" in report.diagnosis
+
+
+def test_too_many_elements_are_named():
+    rule, layers = dense(2.0), [jnp.ones((3, 7000))]
     report, check = asked(lambda x: rule(x, layers[0]))
     assert check.verdict == "skipped"
     (scope,) = report.scope
-    assert scope.startswith("the gradient of an array float32[3, 2], which fun closes over, by ")
-    assert "PASS, but not shown for the gradient of an array" in " ".join(str(report).split())
+    assert scope.startswith("the gradient of layers[0] (float32[3, 7000]), which fun closes over, ")
+    assert "PASS, but not shown for the gradient of layers[0]" in " ".join(str(report).split())
 
 
-def test_beside_a_name_one_without():
-    rule, layers, weight = dense(1.0), [jnp.asarray(W)], jnp.asarray(W[:2, :1])
-    report, check = asked(lambda x: rule(rule(x, layers[0]), weight))
-    assert check.verdict == "pass"
-    assert len(report.scope) == 1
+def test_an_object_that_cannot_be_copied():
+    class Once:
+        def __init__(self):
+            self.weight = jnp.asarray(W)
+
+        def __copy__(self):
+            raise RuntimeError("there is one of it")
+
+    rule, once = dense(2.0), Once()
+    report, _ = asked(lambda x: rule(x, once.weight))
+    assert "gradient of once.weight (scale" in report.diagnosis
 
 
 def test_a_reference_of_ones_own_says_nothing_of_it():
