@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -33,15 +34,19 @@ def check_closure(observed: Observed) -> Check:
     if not closed:
         detail = "skipped because fun gives no array that it closes over to a rule"
         return Check("closure", SKIPPED, *SHOWS, detail=detail)
+    refs = tuple(one for one in closed if isinstance(one.array, jax.Ref))
+    closed = tuple(one for one in closed if not isinstance(one.array, jax.Ref))
+    if not closed:
+        return _unchecked(refs)
     own_reference = subject.reference_name != "reference" and not subject.has_surrogate
     small = sum(np.size(one.array) for one in closed) <= LARGEST
     if not own_reference or not small or not subject.linear:
-        return _unchecked(closed)
+        return _unchecked(closed + refs)
     try:
         other = _of_the_closure(subject, closed)
     except RuleError as error:
-        return replace(_unchecked(closed), detail=f"skipped because {error}")
-    return _checked(other)
+        return replace(_unchecked(closed + refs), detail=f"skipped because {error}")
+    return _checked(other, refs)
 
 
 def _of_the_closure(subject: Subject, closed: Sequence[Closed]) -> Subject:
@@ -83,7 +88,7 @@ def _of_program(subject: Subject, closed: Sequence[Closed]) -> Any:
     return of_closed
 
 
-def _checked(other: Subject) -> Check:
+def _checked(other: Subject, rest: tuple[Closed, ...]) -> Check:
     found = compare(other, probes(other.arguments, other.rng, loops=True))
     given_none = [leaf for leaf in other.arguments.leaves if not found.rule[:, leaf.part].any()]
     for leaf in given_none:  # None, or zeros: the rule means it to have no gradient
@@ -93,6 +98,7 @@ def _checked(other: Subject) -> Check:
         f"{leaf.path}, which fun closes over, has a gradient of zero by the rule: not checked"
         for leaf in given_none
     ]
+    notes += map(_said, rest)
     if check.verdict == FAIL:
         text = f"of what fun closes over: {check.diagnosis}"
         # the function of what is held has no name by which a program could call it
@@ -100,7 +106,15 @@ def _checked(other: Subject) -> Check:
             check, name="closure", shows=SHOWS[0], detail=text, diagnosis=text, reproduce=""
         )
     does_not_show = "; ".join([SHOWS[1], *notes])
-    return Check("closure", PASS, SHOWS[0], does_not_show, check.power, notes=tuple(notes))
+    return Check(
+        "closure",
+        PASS,
+        SHOWS[0],
+        does_not_show,
+        check.power,
+        notes=tuple(notes),
+        scope=_gradients_of(rest),
+    )
 
 
 def _without(bad: np.ndarray, part: slice) -> np.ndarray:

@@ -17,7 +17,13 @@ import numpy as np
 
 from jaxfn.verification.points.probes import Probe
 from jaxfn.verification.report import Element
-from jaxfn.verification.subject.coordinates import cotangents, is_inexact, is_integer, wide_dtype
+from jaxfn.verification.subject.coordinates import (
+    ARRAYS,
+    cotangents,
+    is_inexact,
+    is_integer,
+    wide_dtype,
+)
 from jaxfn.verification.subject.programs import precision
 from jaxfn.verification.subject.setup import function_name
 from jaxfn.verification.subject.subject import Subject
@@ -96,7 +102,8 @@ def _given(args: tuple[Any, ...]) -> list[str]:
     left_out = [
         "args = ...  # the arguments that were given to gradcheck have to be filled in here"
     ]
-    if sum(np.size(leaf) for leaf in jax.tree.leaves(args)) > MOST_GIVEN:
+    arrays = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, ARRAYS)]
+    if sum(map(np.size, arrays)) > MOST_GIVEN:
         return left_out
     try:
         return [f"args = {literal(args)}"]

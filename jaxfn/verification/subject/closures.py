@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex
 
@@ -37,7 +39,9 @@ class Closed:
 
     def __str__(self) -> str:
         kind = f"{np.dtype(self.array.dtype).name}{list(np.shape(self.array))}"
-        return f"{self.name} ({kind})" if self.name else f"an array {kind}"
+        if self.name:
+            return f"{self.name} ({kind})"
+        return f"a jax.Ref of {kind}" if isinstance(self.array, jax.Ref) else f"an array {kind}"
 
 
 def closed_inputs(
@@ -56,13 +60,19 @@ def closed_inputs(
     found: dict[int, Closed] = {}
     for jaxpr, consts in _with_constants(traced):
         for var, const in zip(jaxpr.constvars, consts, strict=True):
-            if id(const) in found or not is_inexact_array(const) or np.size(const) == 0:
+            if id(const) in found or not _is_floating(const):
                 continue
             if rule := _rule_reached(jaxpr, {var}):
                 name, holder = _holder(const, walk.found)
                 fixed = id(holder) in walk.fixed
                 found[id(const)] = Closed(const, rule, name, None if fixed else holder)
     return tuple(found.values())
+
+
+def _is_floating(const: Any) -> bool:
+    if isinstance(const, jax.Ref):
+        return bool(jnp.issubdtype(const.dtype, jnp.inexact))
+    return is_inexact_array(const) and np.size(const) > 0
 
 
 def _with_constants(traced: Any) -> Iterator[tuple[Any, Sequence[Any]]]:
@@ -83,8 +93,8 @@ def _closed_jaxprs(jaxpr: Any) -> Iterator[Any]:
 
 def _holder(const: Any, found: Mapping[int, tuple[str, Any]]) -> tuple[str, Any]:
     """The name and the object of the variable that a constant comes from."""
-    if id(const) in found:
-        return found[id(const)]
+    if id(const) in found or isinstance(const, jax.Ref):
+        return found.get(id(const), ("", None))
     return next((pair for pair in found.values() if _is_same(pair[1], const)), ("", None))
 
 

@@ -1,7 +1,7 @@
 """What cannot be checked, and the arrays that are out of sight: each with what to do instead."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, MappingView
 from types import FunctionType
 from typing import Any
 
@@ -38,7 +38,8 @@ def validate(fun: Any, args: Any, order: int) -> None:
 def _named_leaves(fun: Any, args: tuple[Any, ...]) -> list[tuple[str, Any]]:
     """The leaves of the arguments with their names."""
     try:
-        arguments = jax.tree_util.tree_flatten_with_path(args)[0]
+        # an iterator is declared a leaf, which JAX warns of otherwise
+        arguments, _ = jax.tree_util.tree_flatten_with_path(args, is_leaf=_is_iterator)
     except ValueError as error:
         raise TypeError(
             f"gradcheck: expected args to be pytrees, which JAX does not take them for ({error}): "
@@ -49,6 +50,10 @@ def _named_leaves(fun: Any, args: tuple[Any, ...]) -> list[tuple[str, Any]]:
         (names[path[0].idx] + path_name(args[path[0].idx], path[1:]), leaf)
         for path, leaf in arguments
     ]
+
+
+def _is_iterator(value: Any) -> bool:
+    return isinstance(value, Iterator | MappingView)
 
 
 def _fault(name: str, leaf: Any) -> str:
@@ -63,11 +68,13 @@ def _fault(name: str, leaf: Any) -> str:
             f"expected concrete arrays in args, got a ShapeDtypeStruct, {name}, which has no "
             f"values: give an array, such as jax.random.normal(key, {leaf.shape})"
         )
-    if isinstance(leaf, Iterator):
+    if _is_iterator(leaf):
         return (
-            f"expected arguments that can be used again, got a {type(leaf).__name__}, {name}, "
-            f"which one call uses up: give tuple({name})"
+            f"expected pytrees in args, got a {type(leaf).__name__}, {name}, which is none: give "
+            f"tuple({name})"
         )
+    if isinstance(leaf, np.ma.MaskedArray):
+        return f"expected arrays that JAX has, got a masked array, {name}: give {name}.filled(0)"
     of_numpy = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind in "fc"
     if of_numpy and not is_known(leaf.dtype):
         return f"expected arrays that JAX has, got {leaf.dtype}, {name}: give {name} in float64"

@@ -73,6 +73,17 @@ def test_too_many_elements_are_named():
     assert "PASS, but not shown for the gradient of layers[0]" in " ".join(str(report).split())
 
 
+def test_what_a_reference_holds_is_not_checked():
+    rule, ref, weight = dense(1.0), jax.new_ref(jnp.asarray(W)), jnp.asarray(W[:2, :1])
+    said = "the gradient of a jax.Ref of float32[3, 2], which fun closes over, by "
+    report, check = asked(lambda x: rule(x, ref[...]))
+    assert check.verdict == "skipped"
+    assert report.scope[0].startswith(said)
+    report, check = asked(lambda x: rule(rule(x, ref[...]), weight))
+    assert check.verdict == "pass"
+    assert report.scope[0].startswith(said)
+
+
 def test_an_object_that_cannot_be_copied():
     class Once:
         def __init__(self):
