@@ -164,12 +164,14 @@ def _cotangent(subject: Subject, vector: np.ndarray) -> str:
     engine, arguments = subject.rule, subject.arguments
     with precision(subject.wide):
         given = arguments.differentiable(jnp.asarray(arguments.given, engine.dtype), subject.wide)
-        shapes = jax.eval_shape(
-            lambda arrays: engine.fun(*arguments.rebuild(arrays, arguments.integers)), given
-        )
-        leaves, structure = jax.tree.flatten(shapes)
-        if not all(is_inexact(leaf) for leaf in leaves):
-            raise NoLiteralError
+
+        def output(arrays: Any) -> Any:
+            out = engine.fun(*arguments.rebuild(arrays, arguments.integers))
+            if not all(map(is_inexact, jax.tree.leaves(out))):  # a string, say, is no output of JAX
+                raise NoLiteralError
+            return out
+
+        leaves, structure = jax.tree.flatten(jax.eval_shape(output, given))
         arrays = [np.asarray(a) for a in cotangents(jnp.asarray(vector, engine.dtype), leaves)]
     return literal(jax.tree.unflatten(structure, arrays))
 

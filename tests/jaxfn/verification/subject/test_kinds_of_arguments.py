@@ -130,6 +130,7 @@ GIVEN = {
     ),
     "float64": (lambda r: (r, (np.float64(2), np.array(1.5))), "w"),
     "bfloat16": (lambda r: (lambda w, x: r(w, x), (*[np.ones(2, ml_dtypes.bfloat16)] * 2,)), "w"),
+    "strings among results": (lambda r: (lambda w, x: {"y": r(w, x), "s": "a"}, (W, X)), "w"),
     "random keys": (key_of_each_kind, "w"),
     "what stays": (what_stays, "w"),
     "numbers that steer": (steered, "w"),

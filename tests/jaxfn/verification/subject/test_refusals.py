@@ -30,7 +30,7 @@ REFUSED = {
     ),
     "iterator": (
         zip([X], [X], strict=True),
-        "got a zip, weights, which is none: give tuple(weights)",
+        "got a zip, weights, which is none: give",
     ),
     "view": ({"a": X}.values(), "got a dict_values, weights, which is none: give tuple(weights)"),
     "longdouble": (np.ones(2, np.longdouble), f"got {np.dtype(np.longdouble)}, weights: give wei"),
