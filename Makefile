@@ -27,7 +27,7 @@ QUICK := $(addprefix tests/, faults models/test_layers.py models/test_regression
   $(addprefix scripts/training/test_, archives.py data.py epoch_metrics.py idx.py images.py \
     resuming.py))
 
-.PHONY: train test quick long lint parity compare bench environment clean
+.PHONY: train test quick long lint docs parity compare bench environment clean
 
 train: $(VENV)/train
 	$(PY) -m scripts.train_lenet $(ARGS)
@@ -59,6 +59,11 @@ lint: $(VENV)/dev
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright --pythonpath $(PY)
 
+# The site, in docs/_build/html. Every page is read anew, since what its code prints may have changed.
+docs: $(VENV)/docs
+	$(PY) -m sphinx -E -W --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 # Against a live PyTorch; the fixtures that `make test` uses come from the same version.
 parity: $(VENV)/parity
 	$(PY) -m pytest -m parity $(TESTS) $(ARGS)
@@ -66,7 +71,7 @@ parity: $(VENV)/parity
 	$(PY) -m tests.jaxfn.verification.tallies --torch
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs docs/_build docs/api
 
 # One file marks what an environment holds; it is made again when pyproject.toml changes.
 $(VENV)/pip: pyproject.toml
@@ -84,6 +89,10 @@ $(VENV)/test: $(VENV)/train
 
 $(VENV)/dev: $(VENV)/test
 	$(PY) -m pip install --quiet --group dev
+	touch $@
+
+$(VENV)/docs: $(VENV)/train
+	$(PY) -m pip install --quiet --group docs
 	touch $@
 
 $(VENV)/parity: $(VENV)/test

@@ -5,6 +5,7 @@ their code runs, what it prints and draws stands under it, and every public name
 """
 
 import inspect
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,12 @@ html_title = "jaxfn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = html_show_copyright = html_show_sphinx = False
-html_theme_options = {"home_page_in_toc": False, "show_toc_level": 2, "use_download_button": False}
+html_theme_options = {
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "footer_content_items": [],
+}
 
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
@@ -56,19 +62,26 @@ def plain(_app: Any, _what: str, _name: str, _value: Any, _options: Any, lines: 
     lines[:] = docstrings.as_restructured(lines)
 
 
-def signature(_app: Any, what: str, _name: str, value: Any, *_: Any) -> tuple[str, str] | None:
-    """Modules are made by a metaclass, whose own signature says nothing."""
-    if what != "class" or type(value) is type:
-        return None
-    parameters = [*inspect.signature(value.__init__).parameters.values()][1:]
-    shown = inspect.signature(value.__init__).replace(parameters=parameters)
-    return str(shown).replace("'", ""), ""
+def signature(
+    _app: Any,
+    what: str,
+    _name: str,
+    value: Any,
+    _options: Any,
+    shown: str | None,
+    result: str | None,
+) -> tuple[str | None, str | None]:
+    """Types by their names; Flax's modules with the arguments of `__init__`, not of a metaclass."""
+    if what == "class" and type(value) is not type:
+        whole = inspect.signature(value.__init__)
+        shown = str(whole.replace(parameters=[*whole.parameters.values()][1:])).replace("'", "")
+    return shown and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", shown), result
 
 
 def link_names(_app: Any, tree: Any) -> None:
     """Where a text names a public name in code, it leads to its page."""
     from docutils import nodes
-    from sphinx.addnodes import pending_xref
+    from sphinx.addnodes import pending_xref  # pyright: ignore[reportMissingImports]
 
     known = names.public()
     for code in [*tree.findall(nodes.literal)]:

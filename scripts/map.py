@@ -28,7 +28,7 @@ PACKAGES = "jaxfn", "models", "scripts"
 # the longest name that its own begins with.
 FLOORS: tuple[dict[str, float], ...] = (
     {"scripts": 0.5},
-    {"scripts.benchmarks": 0.32, "scripts.wild": 0.68},
+    {"scripts.benchmarks": 0.2, "scripts.wild": 0.5, "scripts.site": 0.8},
     {"scripts.training": 0.2, "scripts.cases": 0.5},
     {"models": 0.16, "jaxfn.__main__": 0.5, "scripts.command": 0.84},
     {"jaxfn.commands": 0.84},
@@ -51,6 +51,7 @@ SAYS = {
     "scripts": "programs that people run",
     "scripts.benchmarks": "speed and memory",
     "scripts.wild": "rules of other packages",
+    "scripts.site": "what the site is made of",
     "scripts.training": "what the trainings are made of",
     "scripts.cases": "registry of operations",
     "scripts.command": "what all programs do alike",

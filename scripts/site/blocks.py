@@ -11,8 +11,8 @@ import contextlib
 import io
 import re
 import tempfile
+import traceback
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,14 @@ def with_output(text: str, page: str, pictures: Path, link: str) -> str:
     def add(block: re.Match[str]) -> str:
         if not runs(block[1]):
             return block[0]
-        line = text[: block.start(1)].count("\n") + 1
-        printed, drawn = _run(block[1], f"{page}:{line}", defined)
+        above = text[: block.start(1)].count("\n")  # so that messages name the line of the page
+        printed, drawn = _run("\n" * above + block[1], f"{page}.md", defined)
         shown = block[0]
         if printed.strip():
             fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", printed + "`")))
-            shown += f"\n{fence}{{code-block}} text\n:class: output\n\n{printed.rstrip()}\n{fence}\n"
+            shown += (
+                f"\n{fence}{{code-block}} text\n:class: output\n\n{printed.rstrip()}\n{fence}\n"
+            )
         for name, picture in drawn.items():
             file = f"{page}-{name}.png"
             (pictures / file).write_bytes(picture)
@@ -62,14 +64,8 @@ def with_output(text: str, page: str, pictures: Path, link: str) -> str:
         return shown
 
     pictures.mkdir(parents=True, exist_ok=True)
-    with _folder() as _:
-        return _BLOCK.sub(add, text)
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        yield
+        return _BLOCK.sub(add, text)
 
 
 def _run(code: str, where: str, defined: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
@@ -80,7 +76,10 @@ def _run(code: str, where: str, defined: dict[str, Any]) -> tuple[str, dict[str,
             warnings.simplefilter("error")
             exec(compile(code, where, "exec"), defined)
     except Exception as error:
-        raise BlockError(f"{where}: {type(error).__name__}: {error}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f", line {frame.lineno}" for frame in frames if frame.filename == where]
+        at = where + "".join(lines[:1])  # of a syntax error the message has it
+        raise BlockError(f"{at}: {type(error).__name__}: {error}") from error
     drawn = {}
     for path in sorted(Path().glob("*.png")):
         drawn[path.stem] = path.read_bytes()

@@ -10,11 +10,11 @@ SHOWN = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}
 
 
 def for_the_site(text: str) -> str:
-    """A page whose links lead to pages of the site: `docs/x.md` and `../README.md` are beside it."""
+    """A page whose links lead to pages of the site, where all pages lie in one folder."""
     text = re.sub(r"\]\((?:docs|\.\.)/", "](", text)
     for page, shown in SHOWN.items():
         text = re.sub(rf"\]\({re.escape(page)}(?=[)#])", f"]({shown}", text)
-    return text
+    return text.replace("[Back to the README]", "[Back to the start]")
 
 
 def name_in(code: str, names: Collection[str]) -> str | None:

@@ -72,8 +72,12 @@ def _index(names: dict[str, Any], files: dict[str, str]) -> str:
         for name in chosen:
             said = summary(inspect.getdoc(names[name]) or "")
             lines += [f"   * - :doc:`{name} <{files[name]}>`", f"     - {said}"]
-        lines += ["", ".. toctree::", "   :hidden:", "", *(f"   {files[n]}" for n in chosen), ""]
+        lines += ["", ".. toctree::", "   :hidden:", "", *(_entry(n, files[n]) for n in chosen), ""]
     return "\n".join(lines)
+
+
+def _entry(name: str, file: str) -> str:
+    return f"   {name.removeprefix('jaxfn.')} <{file}>"
 
 
 def _heading(name: str, value: Any) -> str:
