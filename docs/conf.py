@@ -31,8 +31,10 @@ html_theme_options = {
     "show_toc_level": 2,
     "use_download_button": False,
     "use_fullscreen_button": False,
+    "navbar_persistent": [],  # a header would take the phone's menu; the side bar has the search
     "footer_content_items": [],
 }
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"

@@ -20,10 +20,11 @@ def for_the_site(text: str) -> str:
 def name_in(code: str, names: Collection[str]) -> str | None:
     """The public name that a piece of code stands for: in `jaxfn.relu(x)`, `relu(x)`, `jaxfn.relu`.
 
-    A name without its package counts where it is called, for `function` may be anything.
+    A name without its package counts where it is called or is a class's, for `function` may be
+    anything.
     """
     head, rest = re.fullmatch(r"([\w.]*)(.*)", code, re.DOTALL).groups()  # type: ignore
-    if rest.startswith("(") and f"jaxfn.{head}" in names:
+    if (rest.startswith("(") or head[:1].isupper()) and f"jaxfn.{head}" in names:
         return f"jaxfn.{head}"
     parts = head.split(".")
     longest = (".".join(parts[:size]) for size in range(len(parts), 1, -1))

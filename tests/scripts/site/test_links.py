@@ -4,7 +4,7 @@ import pytest
 
 from scripts.site.links import for_the_site, name_in
 
-NAMES = {"jaxfn.relu", "jaxfn.function", "jaxfn.surrogates", "models.lenet"}
+NAMES = {"jaxfn.relu", "jaxfn.function", "jaxfn.Function", "jaxfn.surrogates", "models.lenet"}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,7 @@ def test_links_lead_to_pages_of_the_site(link, expected):
         ("jaxfn.relu(x, *, grad_at_zero=0.0)", "jaxfn.relu"),
         ("relu(x)", "jaxfn.relu"),
         ("function", None),
+        ("Function", "jaxfn.Function"),
         ("jaxfn.surrogates.atan(2.0)", "jaxfn.surrogates"),
         ("models.lenet.from_torch(state)", "models.lenet"),
         ("jax.grad(jaxfn.relu)", None),
