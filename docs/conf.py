@@ -76,7 +76,10 @@ def signature(
     """Types by their names; Flax's modules with the arguments of `__init__`, not of a metaclass."""
     if what == "class" and type(value) is not type:
         whole = inspect.signature(value.__init__)
-        shown = str(whole.replace(parameters=[*whole.parameters.values()][1:])).replace("'", "")
+        shown = str(whole.replace(parameters=[*whole.parameters.values()][1:]))
+        shown = re.sub(r"<class '([\w.]+)'>", r"\1", shown).replace("'", "")
+    if value is jaxfn.Function:  # is not instantiated
+        return "", None
     return shown and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", shown), result
 
 

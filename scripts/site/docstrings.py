@@ -21,6 +21,8 @@ def as_restructured(lines: list[str]) -> list[str]:
         elif all(line.startswith("    ") for line in paragraph):
             found += ["::", "", *paragraph, ""]
         else:
+            if paragraph[0].startswith("  - "):  # a list, which is no quotation
+                paragraph = [line.removeprefix("  ") for line in paragraph]
             found += [*_plain("\n".join(paragraph)).split("\n"), ""]
     return found
 

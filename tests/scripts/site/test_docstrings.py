@@ -12,6 +12,7 @@ from scripts.site.docstrings import as_restructured, summary
         ("the `jax.Array`s", "the ``jax.Array``\\ s"),
         ("|x| ≤ a * b", "\\|x\\| ≤ a \\* b"),
         ("`|x| * y`", "``|x| * y``"),
+        ("  - `forward`, a list", "- ``forward``, a list"),
         ("Σ_i x_i, and x_ alone", "Σ_i x_i, and x\\_ alone"),
     ],
 )
