@@ -179,14 +179,18 @@ def functions_of(rule: Any) -> tuple[Any, ...]:
     return tuple(part for part in parts if part is not None)
 
 
-def with_functions(rule: Any, new: Callable[[Any], Any]) -> Any:
-    """A rule like this one, with `new` of each of its functions."""
+def copy_of(rule: Any) -> Any:
+    """A rule that consists of the same functions."""
     other = object.__new__(type(rule))
     vars(other).update(vars(rule))
+    return other
+
+
+def exchange_functions(rule: Any, new: Callable[[Any], Any]) -> None:
+    """Makes the functions that a rule consists of `new` of them."""
     for part in _PARTS:
         if vars(rule).get(part) is not None:
-            setattr(other, part, new(vars(rule)[part]))
-    return other
+            setattr(rule, part, new(vars(rule)[part]))
 
 
 def another_run(number: int) -> contextlib.AbstractContextManager[Any]:

@@ -14,6 +14,9 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jaxfn import _jax_internals as internals
+
+RULES = tuple(internals.RULES.values())
 DEPTH = 5  # of functions, one in the closure of another
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -31,6 +34,8 @@ def _contents(fun: Any) -> Iterator[Any]:
         yield from (fun.func, *fun.args, *fun.keywords.values())
     elif isinstance(fun, FunctionType):
         yield from (cell.cell_contents for cell in fun.__closure__ or () if _is_full(cell))
+    elif isinstance(fun, RULES):
+        yield from internals.functions_of(fun)
 
 
 def _leaves(content: Any) -> list[Any]:
@@ -49,72 +54,71 @@ def _is_full(cell: CellType) -> bool:
     return True
 
 
-def traced(*functions: Any) -> list[Tracer]:
-    """The values of a trace that functions close over, each once."""
-    found = [leaf for fun in functions for leaf in cells(fun) if isinstance(leaf, Tracer)]
+def traced(fun: Any) -> list[Tracer]:
+    """The values of a trace that a function or a rule closes over, each once."""
+    found = [leaf for leaf in cells(fun) if isinstance(leaf, Tracer)]
     return list({id(tracer): tracer for tracer in found}.values())
 
 
-def replaced(value: Any, new: Callable[[Any], Any], depth: int = DEPTH) -> Any:
-    """A value with `new` of every leaf, in closures as well; the same object if none is another."""
-    if isinstance(value, functools.partial):
-        parts = [replaced(part, new, depth - 1) for part in _contents(value)]
-        if _same(parts, list(_contents(value))):
+def replaced(value: Any, new: Callable[[Any], Any], known: dict[int, Any] | None = None) -> Any:
+    """A value with `new` of every leaf, in closures and rules as well.
+
+    What holds nothing that is replaced stays the same object. Functions may close over themselves:
+    `known` has those that have been met.
+    """
+    known = {} if known is None else known
+    if id(value) in known:
+        return known[id(value)]
+    if isinstance(value, (functools.partial, FunctionType, RULES)):
+        if all(new(leaf) is leaf for leaf in cells(value)):
             return value
-        fun, count = parts[0], len(value.args)
-        return functools.partial(
-            fun, *parts[1 : 1 + count], **dict(zip(value.keywords, parts[1 + count :], strict=True))
-        )
-    if isinstance(value, FunctionType):
-        return _rebound(value, new, depth)
+        return _rebound(value, new, known)
     try:
         leaves, tree = jax.tree.flatten(value)
     except (TypeError, ValueError):  # no tree
         return value
-    others = [
-        replaced(leaf, new, depth - 1) if _is_function(leaf) else new(leaf) for leaf in leaves
-    ]
-    return value if _same(others, leaves) else tree.unflatten(others)
+    if len(leaves) == 1 and leaves[0] is value:
+        return new(value)
+    others = [replaced(leaf, new, known) for leaf in leaves]
+    same = all(a is b for a, b in zip(leaves, others, strict=True))
+    return value if same else tree.unflatten(others)
 
 
-def _rebound(fun: FunctionType, new: Callable[[Any], Any], depth: int) -> FunctionType:
-    if not depth or not fun.__closure__:
-        return fun
-    inside = [
-        CellType(other) if other is not cell.cell_contents else cell
-        for cell in fun.__closure__
-        if _is_full(cell)
-        for other in [replaced(cell.cell_contents, new, depth - 1)]
-    ]
-    if len(inside) < len(fun.__closure__) or _same(inside, list(fun.__closure__)):
-        return fun
+def _rebound(value: Any, new: Callable[[Any], Any], known: dict[int, Any]) -> Any:
+    if isinstance(value, functools.partial):
+        fun, *args = (replaced(part, new, known) for part in (value.func, *value.args))
+        words = {name: replaced(part, new, known) for name, part in value.keywords.items()}
+        return functools.partial(fun, *args, **words)
+    if isinstance(value, RULES):
+        known[id(value)] = other = internals.copy_of(value)
+        internals.exchange_functions(other, lambda part: replaced(part, new, known))
+        return other
+    inside = [CellType() for _ in value.__closure__ or ()]
     copy = FunctionType(
-        fun.__code__, fun.__globals__, fun.__name__, fun.__defaults__, tuple(inside)
+        value.__code__, value.__globals__, value.__name__, value.__defaults__, tuple(inside)
     )
-    copy.__kwdefaults__ = fun.__kwdefaults__
-    functools.update_wrapper(copy, fun)
+    copy.__kwdefaults__ = value.__kwdefaults__
+    functools.update_wrapper(copy, value)
+    known[id(value)] = copy
+    for cell, old in zip(inside, value.__closure__ or (), strict=True):
+        if _is_full(old):
+            cell.cell_contents = replaced(old.cell_contents, new, known)
     return copy
 
 
-def _is_function(leaf: Any) -> bool:
-    return isinstance(leaf, (FunctionType, functools.partial))
-
-
-def _same(some: list[Any], others: list[Any]) -> bool:
-    return all(a is b for a, b in zip(some, others, strict=True))
-
-
 def written(value: Any, depth: int = DEPTH) -> str:
-    """What tells a static value from others: its text, for an array its type, for a function the
-    place at which it is defined and what it closes over."""
+    """What tells a static value from others.
+
+    That is its text, for an array its type, for a function the place at which it is defined and
+    what it closes over.
+    """
     if isinstance(value, (jax.Array, np.ndarray)):
         return f"{value.dtype}{list(value.shape)}"
-    inner = (
-        [written(leaf, depth - 1) for c in _contents(value) for leaf in _leaves(c)] if depth else []
-    )
+    contents = _contents(value) if depth else ()
+    inner = [written(leaf, depth - 1) for content in contents for leaf in _leaves(content)]
     if isinstance(value, functools.partial):
         return f"partial({', '.join(inner)})"
     if isinstance(value, FunctionType):
         place = f"{value.__code__.co_filename}:{value.__code__.co_firstlineno}"
         return f"{value.__qualname__} {place} {inner}"
-    return ADDRESS.sub("", repr(value))
+    return f"rule {inner}" if isinstance(value, RULES) else ADDRESS.sub("", repr(value))

@@ -9,6 +9,7 @@ own, which does the same with the cotangents on their way back. Both hold in loo
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from jaxfn.auditing.meeting import Met, Recorder, concrete, is_array, is_key
 
 MET = "jaxfn_met_"  # and a number: the call in a jaxpr that stands before a rule's application
 _runs = itertools.count(1)
+_applied: ContextVar[tuple[int, ...]] = ContextVar("_applied", default=())
 
 
 @contextlib.contextmanager
@@ -31,10 +33,16 @@ def intercepted(recorder: Recorder) -> Iterator[None]:
             if internals.is_paused() or rule is _passed:
                 return original(rule, *args, **kwargs)
             found = recorder.meet(rule, kind, args, kwargs)
-            if found is None:
+            within = _applied.get()
+            # a forward rule that calls its own function is no other application
+            if found is None or found[0].number in within:
                 return original(rule, *args, **kwargs)
             recorder.insertions += 1
-            return _noted(*found, lambda: original(rule, *args, **kwargs))
+            token = _applied.set((*within, found[0].number))
+            try:
+                return _noted(*found, lambda: original(rule, *args, **kwargs))
+            finally:
+                _applied.reset(token)
 
         return call
 

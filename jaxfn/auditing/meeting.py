@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxfn import _jax_internals as internals
 from jaxfn.auditing import closures
 
 KEPT = 6  # of the operands and of the cotangents of a rule, spread over the run
@@ -101,11 +100,7 @@ class Met:
         """The rule, with concrete values of what it closes over."""
         values = operands[len(self.positions) :]
         new = {id(t): jnp.asarray(v) for t, v in zip(self.closed, values, strict=True)}
-        if not new:
-            return self.rule
-        return internals.with_functions(
-            self.rule, lambda fun: closures.replaced(fun, lambda leaf: new.get(id(leaf), leaf))
-        )
+        return closures.replaced(self.rule, lambda leaf: new.get(id(leaf), leaf))
 
     def arrays(self, operands: Sequence[Any]) -> list[Any]:
         """The operands as the rule takes them: PRNG keys are made of the numbers that they hold."""
@@ -167,12 +162,11 @@ class Recorder:
             return None
         leaves, tree = jax.tree.flatten(_positional(rule, args, kwargs))
         positions = [i for i, leaf in enumerate(leaves) if is_array(leaf)]
-        own = internals.functions_of(rule)
-        closed = closures.traced(*own)
+        closed = closures.traced(rule)
         operands = [*(leaves[i] for i in positions), *closed]
         types = tuple((np.shape(a), str(a.dtype)) for a in operands)
         static = tuple(closures.written(leaf) for leaf in leaves if not is_array(leaf))
-        key = (kind, source, tuple(map(closures.written, own)), str(tree), static, types)
+        key = (kind, source, closures.written(rule), str(tree), static, types)
         with self._lock:
             if key not in self.met:
                 # values of a trace are not kept: the operands' places are enough
