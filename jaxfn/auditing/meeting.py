@@ -78,6 +78,7 @@ class Met:
     number: int
     values: Samples
     pairs: Samples
+    family: Any = None  # the same of rules that differ in the lengths of axes alone
     by: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -166,7 +167,8 @@ class Recorder:
         operands = [*(leaves[i] for i in positions), *closed]
         types = tuple((np.shape(a), str(a.dtype)) for a in operands)
         static = tuple(closures.written(leaf) for leaf in leaves if not is_array(leaf))
-        key = (kind, source, closures.written(rule), str(tree), static, types)
+        rest = (kind, source, closures.written(rule), str(tree), static)
+        key = (*rest, types)
         with self._lock:
             if key not in self.met:
                 # values of a trace are not kept: the operands' places are enough
@@ -185,6 +187,7 @@ class Recorder:
                     closed=closed,
                     keys=[jax.random.key_impl(a) if is_key(a) else None for a in operands],
                     number=len(self.met),
+                    family=(*rest, tuple((len(shape), dtype) for shape, dtype in types)),
                     values=Samples(most),
                     pairs=Samples(most),
                 )

@@ -13,6 +13,7 @@ from jaxfn.verification.subject.programs import precision
 from jaxfn.verification.subject.subject import DOUBLE, Subject, run_rows
 
 MOST_OUTPUTS = 4096  # whose derivatives are looked at one by one
+PART = 65_536  # of more outputs: what is looked at at once
 TOGETHER = 512  # outputs of several directions that are looked at at once
 ELEMENTS = 4e7  # of the points that are evaluated at once
 
@@ -85,9 +86,9 @@ class Values:
             return low, high, bool(kinked[used[0]])
         whole = self.slopes(cotangent)
         low, high = (float(end[0]) for end in whole.interval())
-        if many:
-            return low, high, bool(whole.kinked()[0])
-        ends, kinked = self._each
+        if many and not whole.kinked()[0]:
+            return low, high, False
+        ends, kinked = self._each_of_many() if many else self._each
         if not kinked[used].any():
             return low, high, bool(whole.kinked()[0])
         weighted = ends[:, used] * cotangent[used]
@@ -98,6 +99,18 @@ class Values:
         """The interval of each output's derivative, `[2, outputs]`, and where it has a kink."""
         ends, kinked = self.ladders.each
         return ends[:, self.index], kinked[self.index]
+
+    def _each_of_many(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same of so many outputs that those of one direction alone are looked at."""
+        parts = range(0, self.at.size, PART)
+        found = [
+            slopes(
+                *(v[..., i : i + PART] for v in (self.at, self.plus, self.minus)), self.ladders.eps
+            )
+            for i in parts
+        ]
+        ends = np.concatenate([np.stack(part.interval()) for part in found], axis=1)
+        return ends, np.concatenate([part.kinked() for part in found])
 
 
 def _sides(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
