@@ -91,7 +91,8 @@ INCLUDES = [DOCS / "index.md", DOCS / "contributing.md"]  # the site's, of what 
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted({*DOCS.glob("*.md")} - {*INCLUDES})]
 # Their snippets run in order when the site is made; the last one's in test_guide.py, too.
 GUIDES = [
-    DOCS / f"{name}.md" for name in ("first_rule", "is_it_right", "does_it_pay", "from_pytorch")
+    DOCS / f"{name}.md"
+    for name in ("first_rule", "is_it_right", "step_audited", "does_it_pay", "from_pytorch")
 ]
 
 

@@ -14,6 +14,7 @@ HEADINGS = {
     "jaxfn.functional": "Operations",
     "jaxfn.function": "Rules of your own",
     "jaxfn.verification": "Is a rule right?",
+    "jaxfn.auditing": "Is a whole step right?",
     "jaxfn.comparison": "Does it pay?",
     "jaxfn": "Functions of functions",
     "models": "Models",
