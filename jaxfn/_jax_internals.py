@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -167,10 +168,30 @@ def vary_over(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
 # What a `custom_vjp` or `custom_jvp` object holds is described nowhere, nor that its call can be
 # exchanged; a user's context is, in the docstring of `jax.make_user_context`.
 
-RULES = {"custom_vjp": jax.custom_vjp, "custom_jvp": jax.custom_jvp}
+_RULES = {jax.custom_vjp: "custom_vjp", jax.custom_jvp: "custom_jvp"}
+# Flax's `nnx.custom_vjp` makes one of these, which holds functions under the same names, and calls
+# a `jax.custom_vjp` of its own around them.
+_FLAX, _RULES_OF_FLAX = "flax.nnx.transforms.autodiff", ("CustomVjp", "SimpleCustomVjp")
 _PARTS = ("fun", "fwd", "bwd", "jvp")
 _run = jax.make_user_context(None)
 _is_paused = ContextVar("_is_paused", default=False)
+
+
+def rule_classes() -> dict[type, str]:
+    """The classes of objects that are functions with a rule, each with the kind of the rule."""
+    flax = sys.modules.get(_FLAX)  # whoever uses its rules has imported it
+    of_flax = (getattr(flax, name, None) for name in _RULES_OF_FLAX)
+    return {**_RULES, **{cls: "custom_vjp" for cls in of_flax if cls is not None}}
+
+
+def is_rule(value: Any) -> bool:
+    """Whether a value is a function with a rule."""
+    return isinstance(value, tuple(rule_classes()))
+
+
+def is_wrapped(rule: Any) -> bool:
+    """Whether a rule is the one that Flax calls inside of its own."""
+    return type(rule.fun).__module__.startswith("flax.")
 
 
 def functions_of(rule: Any) -> tuple[Any, ...]:
@@ -203,14 +224,14 @@ def exchanged_calls(
     around: Callable[[str, Callable[..., Any]], Callable[..., Any]],
 ) -> Iterator[None]:
     """Calls of rules go through `around(kind, call)(rule, *args, **kwargs)` inside."""
-    originals = {kind: cls.__call__ for kind, cls in RULES.items()}
-    for kind, cls in RULES.items():
-        cls.__call__ = around(kind, originals[kind])
+    originals = {cls: (kind, cls.__call__) for cls, kind in rule_classes().items()}
+    for cls, (kind, original) in originals.items():
+        cls.__call__ = around(kind, original)
     try:
         yield
     finally:
-        for kind, cls in RULES.items():
-            cls.__call__ = originals[kind]
+        for cls, (_, original) in originals.items():
+            cls.__call__ = original
 
 
 @contextlib.contextmanager

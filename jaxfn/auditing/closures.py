@@ -16,7 +16,6 @@ from jax.core import Tracer
 
 from jaxfn import _jax_internals as internals
 
-RULES = tuple(internals.RULES.values())
 DEPTH = 5  # of functions, one in the closure of another
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -34,7 +33,7 @@ def _contents(fun: Any) -> Iterator[Any]:
         yield from (fun.func, *fun.args, *fun.keywords.values())
     elif isinstance(fun, FunctionType):
         yield from (cell.cell_contents for cell in fun.__closure__ or () if _is_full(cell))
-    elif isinstance(fun, RULES):
+    elif internals.is_rule(fun):
         yield from internals.functions_of(fun)
 
 
@@ -69,7 +68,7 @@ def replaced(value: Any, new: Callable[[Any], Any], known: dict[int, Any] | None
     known = {} if known is None else known
     if id(value) in known:
         return known[id(value)]
-    if isinstance(value, (functools.partial, FunctionType, RULES)):
+    if isinstance(value, (functools.partial, FunctionType)) or internals.is_rule(value):
         if all(new(leaf) is leaf for leaf in cells(value)):
             return value
         return _rebound(value, new, known)
@@ -89,7 +88,7 @@ def _rebound(value: Any, new: Callable[[Any], Any], known: dict[int, Any]) -> An
         fun, *args = (replaced(part, new, known) for part in (value.func, *value.args))
         words = {name: replaced(part, new, known) for name, part in value.keywords.items()}
         return functools.partial(fun, *args, **words)
-    if isinstance(value, RULES):
+    if internals.is_rule(value):
         known[id(value)] = other = internals.copy_of(value)
         internals.exchange_functions(other, lambda part: replaced(part, new, known))
         return other
@@ -121,4 +120,4 @@ def written(value: Any, depth: int = DEPTH) -> str:
     if isinstance(value, FunctionType):
         place = f"{value.__code__.co_filename}:{value.__code__.co_firstlineno}"
         return f"{value.__qualname__} {place} {inner}"
-    return f"rule {inner}" if isinstance(value, RULES) else ADDRESS.sub("", repr(value))
+    return f"rule {inner}" if internals.is_rule(value) else ADDRESS.sub("", repr(value))

@@ -30,7 +30,7 @@ def intercepted(recorder: Recorder) -> Iterator[None]:
 
     def around(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(rule: Any, *args: Any, **kwargs: Any) -> Any:
-            if internals.is_paused() or rule is _passed:
+            if internals.is_paused() or rule is _passed or internals.is_wrapped(rule):
                 return original(rule, *args, **kwargs)
             found = recorder.meet(rule, kind, args, kwargs)
             within = _applied.get()

@@ -9,6 +9,7 @@ import numpy as np
 from jaxfn.auditing.meeting import Met
 from jaxfn.verification.subject.coordinates import is_inexact
 
+DISTINCT = 3  # values of the operand: of fewer any gradient is a multiple of the cotangent
 ALIKE = 1e-5  # of the cotangent: as near, two gradients are the same
 
 
@@ -58,6 +59,8 @@ def _form(x: np.ndarray, gradient: Any, gamma: np.ndarray) -> str:
         return "zero" if not g.any() else ""
     if not g.any():
         return "zero"
+    if np.unique(x).size < DISTINCT:
+        return ""
     nonzero = np.abs(g) > 0
     factor = g[nonzero] / gamma[nonzero]
     scale = float(np.median(factor))

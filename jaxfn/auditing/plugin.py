@@ -73,7 +73,7 @@ class Plugin:
         if self.unchanged:
             few = ", ".join(self.unchanged[:NAMES])
             notes.append(
-                f"{len(self.unchanged)} tests passed only without callbacks in what they trace, "
+                f"{_counted(self.unchanged)} passed only without callbacks in what they trace, "
                 f"so rules that only they apply are not here: {few}"
             )
         self.report = assembled("the tests", rules, tuple(notes), sum(r.seconds for r in rules))
@@ -84,6 +84,10 @@ class Plugin:
         if self.report is not None:
             terminalreporter.section("custom rules")
             terminalreporter.write_line(str(self.report))
+
+
+def _counted(tests: list[str]) -> str:
+    return f"{len(tests)} test{'s' if len(tests) > 1 else ''}"
 
 
 def _accepting(packages: tuple[str, ...]) -> Callable[[str, str], bool]:

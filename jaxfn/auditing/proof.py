@@ -14,12 +14,15 @@ from jaxfn.auditing.meeting import Met
 from jaxfn.auditing.report import AuditedRule
 from jaxfn.functional._surrogate import Declared
 from jaxfn.verification.gradcheck import checked
+from jaxfn.verification.points.probes import EXTREME, KINDS
 from jaxfn.verification.points.visited import Visited
 from jaxfn.verification.report import FAIL, INCONCLUSIVE, PASS, GradcheckReport
 from jaxfn.verification.subject.coordinates import is_inexact
 from jaxfn.verification.subject.setup import line
 
 NOTHING_DECLARED = Declared(None)
+# A program shows what magnitudes its operands have: overflow far beyond them is none of its faults.
+WITHOUT_EXTREMES = KINDS - {EXTREME}
 AT_FULL_SIZE = ("types", "linearity", "autodiff")
 Surrogates = Mapping[str, Callable[..., Any] | None]
 Call = tuple[Sequence[Any], tuple[Sequence[Any], ...]]  # operands; cotangents, of each the leaves
@@ -160,8 +163,8 @@ class Proofs:
         }
         fun = _holding(rule, visited[0].args, declared.held)
         free = [call._replace(args=_free(call.args, declared.held)) for call in visited]
-        own = not at_full_size
-        report, _ = checked(fun, free[0].args, options, visited=free, own_points=own)
+        kinds = frozenset() if at_full_size else WITHOUT_EXTREMES
+        report, _ = checked(fun, free[0].args, options, visited=free, kinds=kinds)
         return report
 
 

@@ -142,7 +142,7 @@ def _table(rules: tuple[AuditedRule, ...]) -> list[str]:
     return [
         "  ".join(
             ["", *(f"{_cut(c, w):<{w}}" for c, w in zip(row, [*widths, COLUMNS], strict=True))]
-        )
+        ).rstrip()
         for row in rows
     ]
 

@@ -16,7 +16,7 @@ from jaxfn.verification.layers.observed import Observed
 from jaxfn.verification.layers.raising import raising
 from jaxfn.verification.layers.table import LAYERS, asked
 from jaxfn.verification.points.integers import taken_by
-from jaxfn.verification.points.probes import probes
+from jaxfn.verification.points.probes import GIVEN, KINDS, probes
 from jaxfn.verification.points.structures import said_of
 from jaxfn.verification.points.visited import Visited, with_visited
 from jaxfn.verification.report import (
@@ -142,7 +142,7 @@ def checked(
     run: dict[str, Any],
     *,
     visited: Sequence[Visited] = (),
-    own_points: bool = True,
+    kinds: frozenset[str] = KINDS,
     verbose: bool = False,
 ) -> tuple[GradcheckReport, Arguments | None]:
     """The report, whatever its verdict, and how the arguments were taken; None if fun raises.
@@ -152,11 +152,11 @@ def checked(
         args: its arguments.
         run: the options of `gradcheck` that decide the verdict.
         visited: calls whose points and cotangents are looked at as well, the first with `args`.
-        own_points: whether to move to other points than these.
+        kinds: of points that it moves to beside these.
         verbose: as in `gradcheck`.
     """
     with paused():
-        return _checked(fun, args, run, visited, own_points, verbose)
+        return _checked(fun, args, run, visited, kinds, verbose)
 
 
 def _checked(
@@ -164,7 +164,7 @@ def _checked(
     args: tuple[Any, ...],
     run: dict[str, Any],
     visited: Sequence[Visited],
-    own_points: bool,
+    kinds: frozenset[str],
     verbose: bool,
 ) -> tuple[GradcheckReport, Arguments | None]:
     validate(fun, args, run["order"])
@@ -183,7 +183,8 @@ def _checked(
     arguments = subject.arguments
     with np.errstate(all="ignore"):
         points = probes(arguments, subject.rng, subject.loops, domain, taken_by(subject))
-        points = with_visited(arguments, points if own_points else points[:1], visited)
+        points = [point for point in points if point.kind in {GIVEN, *kinds}]
+        points = with_visited(arguments, points, visited)
         found = compare(subject, points)
         checks = asked(Observed(subject, out, found), names)
     notes = (*subject.notes, *said_of(arguments), *found.notes)

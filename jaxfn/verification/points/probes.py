@@ -17,6 +17,7 @@ from jaxfn.verification.subject.coordinates import Arguments, Leaf
 from jaxfn.verification.subject.subject import HUGE
 
 GIVEN, NEAR, FAR, SPECIAL, EXTREME = "given", "near", "far", "special", "extreme"
+KINDS = frozenset({NEAR, FAR, SPECIAL, EXTREME})  # of the points that it moves to
 BESIDE = 0.2  # of each element: how far the points nearby are
 ZEROS = "every second element zero"
 SPECIAL_VALUES = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 6.0, -6.0)

@@ -118,13 +118,15 @@ padded_losses.defvjp(
 
 def loss_with(head: Any, x: jax.Array, weight: jax.Array, labels: jax.Array) -> jax.Array:
     """Two layers, scanned, and a head whose loss is weighted as auxiliary losses are."""
+    each = head(_features(x), weight, labels)
+    return (each * jnp.linspace(0.1, 0.3, each.size).reshape(each.shape)).sum()
 
+
+def _features(x: jax.Array) -> jax.Array:
     def layer(x: jax.Array, _: Any) -> tuple[jax.Array, None]:
         return unit_rms(x + softplus(x)), None
 
-    x = jax.lax.scan(jax.checkpoint(layer), x, length=2)[0]
-    each = head(x, weight, labels)
-    return (each * jnp.linspace(0.1, 0.3, each.size).reshape(each.shape)).sum()
+    return jax.lax.scan(jax.checkpoint(layer), x, length=2)[0]
 
 
 STEPS = {
@@ -132,3 +134,8 @@ STEPS = {
     "fused_losses": functools.partial(loss_with, fused_losses),
     "padded_losses": functools.partial(loss_with, padded_losses),
 }
+
+
+def all_losses(x: jax.Array, weight: jax.Array, labels: jax.Array) -> jax.Array:
+    """The three heads on one trunk."""
+    return sum((step(x, weight, labels) for step in STEPS.values()), jnp.zeros(()))

@@ -94,7 +94,7 @@ def test_the_test_that_applied_it_is_named(finished):
 
 
 def test_what_looks_at_the_program_runs_as_it_is(finished):
-    assert "1 test passed only without callbacks" in finished.stdout.replace("\n", " ")
+    assert "1 test passed only without callbacks" in finished.stdout
 
 
 def test_without_the_option_nothing_is_imported(tmp_path):
@@ -122,7 +122,7 @@ def test_the_diagnosis_of_gradcheck_comes_first(tmp_path):
     lines = found.stdout.splitlines()
     (summary,) = (line for line in lines if line.startswith("FAILED test_ops.py::test_sine"))
     assert "gradcheck of wrong_sine: " in summary
-    assert "cotangent" in summary
+    assert "a constant is added" in summary
 
 
 @pytest.mark.parametrize(
