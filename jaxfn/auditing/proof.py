@@ -23,7 +23,7 @@ from jaxfn.verification.subject.setup import line
 NOTHING_DECLARED = Declared(None)
 # A program shows what magnitudes its operands have: overflow far beyond them is none of its faults.
 WITHOUT_EXTREMES = KINDS - {EXTREME}
-AT_FULL_SIZE = ("types", "linearity", "autodiff")
+AT_FULL_SIZE = ("types", "linearity", "autodiff", "precision")  # long sums lose digits
 Surrogates = Mapping[str, Callable[..., Any] | None]
 Call = tuple[Sequence[Any], tuple[Sequence[Any], ...]]  # operands; cotangents, of each the leaves
 

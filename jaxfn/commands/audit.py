@@ -58,9 +58,8 @@ def main(config: Config) -> Any:
     """
     fun, args = config.load()
     surrogates = read_surrogates(config.surrogates)
-    audit = jaxfn.audit
     with errors_of(config.call):  # whatever it raises, the arguments do not fit the function
-        report = audit(
+        report = jaxfn.audit(
             fun,
             args,
             surrogates=surrogates or None,
@@ -68,7 +67,7 @@ def main(config: Config) -> Any:
             seed=config.seed,
             raise_exception=False,
         )
-    print(report.to_json() if config.json else report)
+    print(report.to_json(indent=2) if config.json else report)
     return report
 
 

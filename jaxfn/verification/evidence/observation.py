@@ -116,9 +116,12 @@ def observe(subject: Subject, probes: Sequence[Probe], own_values: bool = True) 
 
 
 def _cotangents_for(subject: Subject, probe: Probe) -> np.ndarray:
-    """The cotangents to pull back at a probe, those that it brings last."""
+    """The cotangents to pull back at a probe: those that it brings stand before its last one.
+
+    The last is the one that shows how exact a sum over all outputs is.
+    """
     own = _own_cotangents_for(subject, probe)
-    return np.concatenate([own, *(row[None] for row in probe.cotangents)])
+    return np.concatenate([own[:-1], *(row[None] for row in probe.cotangents), own[-1:]])
 
 
 def _own_cotangents_for(subject: Subject, probe: Probe) -> np.ndarray:

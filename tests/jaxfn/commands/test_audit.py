@@ -14,7 +14,7 @@ class Report(types.SimpleNamespace):
     def __str__(self):
         return f"audit: {self.verdict}"
 
-    def to_json(self):
+    def to_json(self, **options):
         return f'{{"verdict": "{self.verdict}"}}'
 
 
@@ -31,6 +31,12 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(jaxfn, "audit", audit, raising=False)
     return kept
+
+
+def test_what_audit_says_of_a_function_itself(ops, command):
+    code, out, _ = command("audit", *TREE, "--order", 1)
+    assert code == (0 if ": PASS" in out else 1)
+    assert out.startswith("audit of of_tree: ")
 
 
 TREE = "ops:of_tree", "--args", "ops:example_args"
