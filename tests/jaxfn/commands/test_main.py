@@ -60,6 +60,15 @@ def test_in_a_folder_with_one_module(ops):
     assert "under shard_map on two devices" in done.stdout
 
 
+TEST = """
+import jax.numpy as jnp
+import ops
+
+def test_sine():
+    assert ops.sine(jnp.zeros(3)).sum() == 0
+"""
+
+
 @pytest.mark.long
 def test_the_wheel_in_a_new_environment(ops, tmp_path_factory):
     """Beside what is installed here; without the extra there is one line. pip gets hatchling."""
@@ -73,19 +82,28 @@ def test_the_wheel_in_a_new_environment(ops, tmp_path_factory):
     (site,) = (folder / "venv").glob("lib/*/site-packages")
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    def check(*leave_out: str) -> subprocess.CompletedProcess:
+    def run(*command: str, leave_out: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
         present = tmp_path_factory.mktemp("present")
         for path in Path(pytest.__file__).parents[1].iterdir():
             if path.name not in leave_out and "jaxfn" not in path.name:
                 (present / path.name).symlink_to(path)
         (site / "present.pth").write_text(str(present))
-        command = [python, "-m", "jaxfn", "check", "ops:sine", "f32[3]", "--order", "1"]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ops, env=env)
+        whole = [python, "-m", *command]
+        return subprocess.run(whole, capture_output=True, text=True, cwd=ops, env=env)
 
-    done = check(*commands.NEEDS)
+    check = "jaxfn", "check", "ops:sine", "f32[3]", "--order", "1"
+    done = run(*check, leave_out=tuple(commands.NEEDS))
     assert done.returncode == 2
     assert done.stderr.endswith("needs tyro, rich, matplotlib: pip install 'jaxfn[cli]'\n")
     assert done.stderr.count("\n") == 1
-    done = check()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "gradcheck of sine: PASS" in done.stdout
+    (ops / "test_ops.py").write_text(TEST)
+    tree = "ops:of_tree", "--args", "ops:example_args"
+    for command, said in {
+        check: "gradcheck of sine: PASS",
+        ("jaxfn", "compare", *tree, "--seconds", "0.05"): "of_tree",
+        ("jaxfn", "audit", *tree, "--order", "1"): "audit of of_tree: PASS, 1 rule: 1 right",
+        ("pytest", "--audit-rules"): "audit of the tests: PASS, 1 rule: 1 right",
+    }.items():
+        done = run(*command)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert said in done.stdout
