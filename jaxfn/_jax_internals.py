@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -212,6 +212,46 @@ def exchange_functions(rule: Any, new: Callable[[Any], Any]) -> None:
     for part in _PARTS:
         if vars(rule).get(part) is not None:
             setattr(rule, part, new(vars(rule)[part]))
+
+
+# The functions of JAX that trace what they are given, by file and name.
+_TRACING = {
+    ("pjit.py", "_trace_for_jit"): "jit",
+    ("loops.py", "scan"): "scan",
+    ("loops.py", "while_loop"): "while",
+    ("conditionals.py", "cond"): "cond",
+    ("conditionals.py", "switch"): "cond",
+    ("ad_checkpoint.py", "fun_remat"): "checkpoint",
+    ("shard_map.py", "wrapped"): "shard_map",
+}
+
+
+def calls_around(outermost: str) -> str:
+    """The calls of JAX in which Python is, such as "jit(step)/scan", as far as `outermost`.
+
+    That is the file of a function that is traced. The path tells where a rule stands in a program
+    that differentiates it, whose jaxpr has parts of the forward pass in several places.
+    """
+    frame, inner, found = sys._getframe(1), "", []
+    while frame is not None and frame.f_code.co_filename != outermost:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        if "/jax/_src/" not in file.replace("\\", "/"):
+            inner = name
+        elif label := _TRACING.get((file.replace("\\", "/").rpartition("/")[2], name)):
+            found.append(f"jit({inner})" if label == "jit" else label)
+        frame = frame.f_back
+    return "/".join(reversed(found))
+
+
+def runs_one_of(functions: Iterable[Any]) -> bool:
+    """Whether Python is inside of a call of one of these functions."""
+    codes = {code for fun in functions if (code := getattr(fun, "__code__", None)) is not None}
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code in codes:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def another_run(number: int) -> contextlib.AbstractContextManager[Any]:

@@ -9,7 +9,6 @@ own, which does the same with the cotangents on their way back. Both hold in loo
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -17,11 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfn import _jax_internals as internals
-from jaxfn.auditing.meeting import Met, Recorder, concrete, is_array, is_key
+from jaxfn.auditing.meeting import Met, Recorder, concrete, defined, is_array, is_key
 
 MET = "jaxfn_met_"  # and a number: the call in a jaxpr that stands before a rule's application
 _runs = itertools.count(1)
-_applied: ContextVar[tuple[int, ...]] = ContextVar("_applied", default=())
 
 
 @contextlib.contextmanager
@@ -32,17 +30,16 @@ def intercepted(recorder: Recorder) -> Iterator[None]:
         def call(rule: Any, *args: Any, **kwargs: Any) -> Any:
             if internals.is_paused() or rule is _passed or internals.is_wrapped(rule):
                 return original(rule, *args, **kwargs)
-            found = recorder.meet(rule, kind, args, kwargs)
-            within = _applied.get()
             # a forward rule that calls its own function is no other application
-            if found is None or found[0].number in within:
+            if internals.runs_one_of(map(defined, internals.functions_of(rule)[1:])):
+                return original(rule, *args, **kwargs)
+            found = recorder.meet(rule, kind, args, kwargs)
+            if found is None:
                 return original(rule, *args, **kwargs)
             recorder.insertions += 1
-            token = _applied.set((*within, found[0].number))
-            try:
-                return _noted(*found, lambda: original(rule, *args, **kwargs))
-            finally:
-                _applied.reset(token)
+            if recorder.outermost:
+                found[0].around.append(internals.calls_around(recorder.outermost))
+            return _noted(*found, lambda: original(rule, *args, **kwargs))
 
         return call
 

@@ -61,6 +61,7 @@ class Met:
         keys: of the operands that are PRNG keys, the implementation; None of others.
         values: operands, as the rule was called with them.
         pairs: operands together with the cotangents of the outputs.
+        around: the calls around it, each time that Python came by.
         by: who applied it: in pytest a test.
     """
 
@@ -79,6 +80,7 @@ class Met:
     values: Samples
     pairs: Samples
     family: Any = None  # the same of rules that differ in the lengths of axes alone
+    around: list[str] = dataclasses.field(default_factory=list)
     by: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -141,11 +143,15 @@ def is_key(value: Any) -> bool:
 
 
 class Recorder:
-    """What a run meets. `accepts` says of a rule, by source and module, whether it is looked at."""
+    """What a run meets.
+
+    `accepts` says of a rule, by source and module, whether it is looked at; `outermost` is the file
+    of the function that is traced, from which on the calls around a rule are told, if they are.
+    """
 
     def __init__(self, accepts: Callable[[str, str], bool] | None = None) -> None:
         self.met: dict[Any, Met] = {}
-        self.accepts = accepts
+        self.accepts, self.outermost = accepts, ""
         self.by = ""
         self.insertions = 0  # of callbacks into what JAX traces
         self._lock = threading.Lock()

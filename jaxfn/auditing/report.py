@@ -16,6 +16,7 @@ from jaxfn.verification.report import (
 )
 
 ORDER = (FAIL, INCONCLUSIVE, PASS)  # worst first
+TESTS = 3  # that are named
 WIDEST = 36  # columns of a name, of a signature
 
 
@@ -168,9 +169,9 @@ def _said(rule: AuditedRule) -> list[str]:
             c.worst for c in report.checks if c.worst is not None and c.verdict == rule.verdict
         ]
         lines.append(f"worst: {worst[0]}" if worst else "")
-        lines.append(f"hint: {report.hint}" if report.hint else "")
     lines.append(f"note: {rule.note}" if rule.note else "")
-    lines += [f"applied by {test}" for test in rule.applied_by[:3]]
+    if rule.verdict != PASS:
+        lines += [f"applied by {test}" for test in rule.applied_by[:TESTS]]
     first, *rest = filter(None, lines)
     return [first, *(wrapped for text in rest for wrapped in _wrapped(text, "  "))]
 

@@ -42,9 +42,13 @@ def run(fun: Callable[..., Any], args: tuple[Any, ...], recorder: Recorder, seed
     places: dict[int, list[str]] = {}
     hidden: tuple[AppliedRule, ...] = ()
     notes = []
+    recorder.outermost = __file__
     with intercepted(recorder):
         try:
             places, hidden = _value(fun, arguments)
+            # of those that it differentiates itself the jaxpr has parts in several places
+            seen = recorder.met.values()
+            places |= {met.number: list(met.around) for met in seen if met.pairs.count}
         except Exception as error:  # told apart by its kind, or by its text
             if not isinstance(error, (*UNTRACEABLE, TypeError)) and OF_ANOTHER_TRACE not in str(
                 error
