@@ -118,6 +118,9 @@ def _twice(
         if program == "gradient_twice":
             rows = without_the_primal(rows, subject.rule.size)
         made = Twice(subject, probes, program, rows, np.zeros((0, 0)), None)
+        for engine in (subject.rule, subject.reference):
+            if engine is not None:
+                getattr(engine, program).prepare(*rows)
         try:
             return replace(made, rule=made.evaluated(subject.rule, rows)), why
         except Exception as error:  # the gradient alone may still be differentiable

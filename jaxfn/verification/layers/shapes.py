@@ -24,7 +24,7 @@ from jaxfn.verification.subject.coordinates import Arguments, is_inexact, is_int
 from jaxfn.verification.subject.elements import element_of
 from jaxfn.verification.subject.jaxprs import equations
 from jaxfn.verification.subject.programs import precision
-from jaxfn.verification.subject.setup import make_engine
+from jaxfn.verification.subject.setup import begun, working
 from jaxfn.verification.subject.subject import Subject, run_rows
 
 SHAPES = (
@@ -173,8 +173,8 @@ def _equations(subject: Subject, arguments: Arguments) -> int | None:
 def _resized(subject: Subject, sizes: Resizing) -> Subject | None:
     assert subject.reference is not None
     arguments = _at(subject.arguments, sizes, subject.rng)
-    reference, _ = make_engine(subject.reference.fun, arguments, subject.wide)
-    rule, _ = make_engine(subject.rule.fun, arguments, subject.wide)
+    both = [begun(e.fun, arguments, subject.wide) for e in (subject.reference, subject.rule)]
+    (reference, _), (rule, _) = map(working, both)
     if rule is None or reference is None or rule.size != reference.size:
         return None
     values_engine = rule if not subject.has_surrogate else reference

@@ -9,6 +9,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -37,6 +38,8 @@ QUICK = {
     "xla_cpu_parallel_codegen_split_count": 1,  # modules of LLVM, whose making costs more here
 }
 FEWEST_PASSES = "jax_disable_most_optimizations"  # a setting of JAX
+# XLA compiles here, which does not hold Python's lock, while the caller traces the next program
+BESIDE = ThreadPoolExecutor(1, "jaxfn-compiles")
 CALLBACKS = {"pure_callback", "io_callback"}
 NEW_REFERENCES = {"new_ref"}
 UNTRACEABLE = (
@@ -131,6 +134,7 @@ class Program:
     ):
         self.row, self.widths, self.wide = row, tuple(widths), wide
         self.compiled: Any = None
+        self.begun: Future[tuple[Any, float]] | None = None  # that, and how long it took
         self.eager = eager
         self.untraceable: Exception | None = None  # why it is eager
         self.chunk = 0
@@ -138,6 +142,20 @@ class Program:
         self.primitives: set[str] = set()
         self.has_references = False  # whether it reads or writes a `jax.Ref`
         self.compile_seconds = 0.0
+
+    def prepare(self, *columns: Any) -> None:
+        """Traces in this thread and begins to compile in another one.
+
+        The first call awaits the program, and raises what was raised on the way.
+        """
+        if self.compiled is not None or self.begun is not None or self.eager:
+            return
+        with precision(self.wide), np.errstate(all="ignore"):
+            try:
+                self._begin(jax.tree.map(self._cast, columns))
+            except Exception as error:  # whatever it is, the first call raises it
+                self.begun = Future()
+                self.begun.set_exception(error)
 
     def __call__(self, *columns: Any) -> tuple[np.ndarray, ...]:
         count = len(columns[0])
@@ -162,6 +180,13 @@ class Program:
         return column
 
     def _compile(self, columns: tuple[Any, ...]) -> None:
+        if self.begun is None:
+            self._begin(columns)
+        begun, self.begun = self.begun, None
+        if begun is not None:
+            self.compiled, self.compile_seconds = begun.result()
+
+    def _begin(self, columns: tuple[Any, ...]) -> None:
         width = sum(np.size(leaf[0]) for leaf in jax.tree.leaves(columns)) + sum(self.widths)
         self.chunk = int(np.clip(ELEMENTS_PER_CALL // max(width, 1), 4, 128))
         dtype = flat_dtype(self.wide)
@@ -190,9 +215,15 @@ class Program:
         self.primitives = jaxprs.primitive_names(jaxprs.loop_body(traced.jaxpr.jaxpr))
         closed_over = any(isinstance(const, jax.Ref) for const in traced.jaxpr.consts)
         self.has_references = closed_over or bool(NEW_REFERENCES & self.primitives)
-        options = quick_options(width)
-        self.compiled = traced.lower().compile(compiler_options=options)
-        self.compile_seconds = time.perf_counter() - start
+        options, lowered = quick_options(width), traced.lower()
+        before = time.perf_counter() - start
+
+        def compiled() -> tuple[Any, float]:
+            start = time.perf_counter()
+            program = lowered.compile(compiler_options=options)
+            return program, before + time.perf_counter() - start
+
+        self.begun = BESIDE.submit(compiled)
 
     def _padded(self, column: np.ndarray) -> np.ndarray:
         rows = column[: self.chunk]

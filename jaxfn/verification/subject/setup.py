@@ -126,25 +126,34 @@ def default_reference(
     return fun
 
 
-def working(engine: Engine, arguments: Arguments) -> str | None:
-    """None if the pullback can be evaluated at the given point, else the reason."""
-    x = arguments.given[None]
-    integers = tuple(part[None] for part in arguments.integers)
-    try:
-        engine.pull(x, integers, np.ones((1, engine.size)))
-    except Exception as error:  # whatever a user's function raises is the reason that is reported
-        return line(error)
-    return None
+Begun = tuple[Engine | None, str | None]  # or the reason why there is none
 
 
-def make_engine(fun: Any, arguments: Arguments, wide: bool) -> tuple[Engine | None, str | None]:
-    """An engine that works at the given point, or the reason why there is none."""
+def begun(fun: Any, arguments: Arguments, wide: bool) -> Begun:
+    """An engine whose pullback is being compiled."""
     try:
         engine = Engine(fun, arguments, wide)
+    except Exception as error:  # whatever a user's function raises is the reason that is reported
+        return None, line(error)
+    engine.pull.prepare(*_given(arguments), np.ones((1, engine.size)))
+    return engine, None
+
+
+def working(made: Begun) -> Begun:
+    """The engine, if its pullback can be evaluated at the given point."""
+    engine, reason = made
+    if engine is None:
+        return None, reason
+    try:
+        engine.pull(*_given(engine.arguments), np.ones((1, engine.size)))
     except Exception as error:  # likewise
         return None, line(error)
-    reason = working(engine, arguments)
-    return (engine, None) if reason is None else (None, reason)
+    return engine, None
+
+
+def _given(arguments: Arguments) -> tuple[Any, Any]:
+    """The given point as a row of a program."""
+    return arguments.given[None], tuple(part[None] for part in arguments.integers)
 
 
 def line(error: BaseException) -> str:
@@ -223,7 +232,7 @@ def _subject(
     target = surrogate if surrogate is not None else reference
     native, native_target, rule, other = _engines(fun, target, arguments, notes)
     wide = rule is not native
-    rule.value(arguments.given[None], tuple(part[None] for part in arguments.integers))
+    rule.value(*_given(arguments))
     return Subject(
         arguments,
         rule,
@@ -268,25 +277,42 @@ def _engines(
     fun: Any, target: Any, arguments: Arguments, notes: list[str]
 ) -> tuple[Engine, Engine | None, Engine, Engine | None]:
     """Rule and target in the arguments' own precision, and both in double where that works."""
-    given = arguments.concrete(arguments.given, False)
-    native, reason = make_engine(fun, arguments, False)
-    if native is None:
+    native, native_target = begun(fun, arguments, False), (None, None)
+    wide = wide_target = native_target
+    if native[0] is not None:
+        native_target = _target(target, arguments, False)
+        if not _in_double(native[0]):
+            wide, wide_target = begun(fun, arguments, True), _target(target, arguments, True)
+    made, reason = working(native)
+    if made is None:
+        given = arguments.concrete(arguments.given, False)
         jax.block_until_ready(fun(*arguments.rebuild(given, arguments.integers)))  # raises itself?
         raise RuleError(reason or "")
-    native_target, why = make_engine(target, arguments, False) if target else (None, None)
-    rule, other = _widest(native, arguments, notes), native_target
-    if rule is not native and target:
-        other, why = make_engine(target, arguments, True)
+    made_target, why = working(native_target)
+    rule, other = _widest(made, wide, notes), made_target
+    rule.value.prepare(*_given(arguments))
+    if rule is not made and target:
+        other, why = working(wide_target)
     if target is not None and other is None:
         notes.append(f"no autodiff reference, agreement rests on finite differences alone: {why}")
-    return native, native_target, rule, other
+    return made, made_target, rule, other
 
 
-def _widest(native: Engine, arguments: Arguments, notes: list[str]) -> Engine:
+def _target(target: Any, arguments: Arguments, wide: bool) -> Begun:
+    return begun(target, arguments, wide) if target else (None, None)
+
+
+def _in_double(native: Engine) -> bool:
+    """Whether the arguments and the outputs are in double precision as they are."""
+    double = all(leaf.dtype == np.float64 for leaf in native.arguments.leaves)
+    return native.dtype == np.float64 and double
+
+
+def _widest(native: Engine, begun_wide: Begun, notes: list[str]) -> Engine:
     """The function in double precision, or in its own where it does not work in double."""
-    if native.dtype == np.float64 and all(leaf.dtype == np.float64 for leaf in arguments.leaves):
+    if _in_double(native):
         return native
-    wide, reason = make_engine(native.fun, arguments, True)
+    wide, reason = working(begun_wide)
     if wide is None:
         notes.append(f"checked in the arguments' own precision; in float64: {reason}")
     return wide or native

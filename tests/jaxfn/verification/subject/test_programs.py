@@ -10,6 +10,7 @@ import pytest
 from jaxfn.verification import gradcheck
 from jaxfn.verification.subject.programs import (
     FEWEST_PASSES,
+    Program,
     precision_of_threads,
     quickly_compiled,
 )
@@ -75,3 +76,31 @@ def test_passes_are_left_out_in_a_precision_that_is_not_the_callers(x64):
         assert not jax.config.read(FEWEST_PASSES)
     finally:
         jax.config.update(FEWEST_PASSES, before)
+
+
+def test_what_a_trace_raises_is_raised_by_the_first_call():
+    def row(x):
+        raise ZeroDivisionError("in the trace")
+
+    program = Program(row, (2,), wide=False)
+    program.prepare(np.ones((1, 2)))
+    for _ in range(2):  # the second call tries again
+        with pytest.raises(ZeroDivisionError, match="in the trace"):
+            program(np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_prepared_program_keeps_its_precision_and_is_traced_once(wide):
+    seen = []
+
+    def row(x):
+        seen.append(x.dtype)
+        return (x / 3,)
+
+    program = Program(row, (2,), wide)
+    program.prepare(np.ones((1, 2)))
+    assert seen == [np.float64 if wide or jax.config.read("jax_enable_x64") else np.float32]
+    (out,) = program(np.ones((3, 2)))
+    assert len(seen) == 1
+    np.testing.assert_allclose(out, 1 / 3, rtol=1e-15 if seen == [np.float64] else 1e-7)
+    assert program.compile_seconds > 0
