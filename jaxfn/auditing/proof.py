@@ -119,8 +119,8 @@ class Proofs:
         visited = [_at(met, call) for call in calls]
         rule = met.with_closed(operands)
         if met.family in self._passed:
-            whole = self._asked(rule, visited, declared, at_full_size=True)
-            note = f"all layers at {self._passed[met.family]}, autodiff here"
+            whole, at = self._of_all(met, calls, declared)
+            note = f"all layers at {self._passed[met.family]}, autodiff {at}"
             return Finding(whole.verdict, whole, note)
         count = shrinking.elements(operands) + shrinking.elements(shrinking.outputs(met, operands))
         if count <= shrinking.SMALL:
@@ -128,24 +128,38 @@ class Proofs:
             return Finding(report.verdict, report)
         sizes = shrinking.shrunk(met, calls)
         if not sizes:
-            whole = self._asked(rule, visited, declared, at_full_size=True)
-            note = f"{count} elements, which cannot be fewer: at the operands of the run alone"
+            whole, at = self._of_all(met, calls, declared)
+            note = f"{count} elements, which cannot be fewer: autodiff {at} alone"
             return Finding(whole.verdict, whole, note)
         report = self._of_shrunk(met, calls, sizes, declared)
         note = f"all layers at shorter axes ({shrinking.described(sizes)})"
         if report.verdict == FAIL:
             return Finding(FAIL, report, note)
-        whole = self._asked(rule, visited, declared, at_full_size=True)
-        note += ", autodiff at its own as well"
+        whole, at = self._of_all(met, calls, declared)
+        note += f", autodiff {at}"
         worse = whole if whole.verdict == FAIL or report.verdict == PASS else report
         return Finding(worse.verdict, worse if worse.verdict != PASS else report, note)
 
+    def _of_all(
+        self, met: Met, calls: list[Call], declared: Declared
+    ) -> tuple[GradcheckReport, str]:
+        """Of a few layers at the operands of the run, or at half their lengths if too many."""
+        sizes = shrinking.halved(met, calls)
+        report = self._of_shrunk(met, calls, sizes, declared, at_full_size=True)
+        at = f"at longer ones ({shrinking.described(sizes)})" if sizes else "at its own"
+        return report, at
+
     def _of_shrunk(
-        self, met: Met, calls: list[Call], sizes: shrinking.Sizes, declared: Declared
+        self,
+        met: Met,
+        calls: list[Call],
+        sizes: shrinking.Sizes,
+        declared: Declared,
+        at_full_size: bool = False,
     ) -> GradcheckReport:
         visited = [shrinking.cut_call(met, call, sizes) for call in calls]
         rule = met.with_closed(shrinking.cut(met, calls[0][0], sizes))
-        return self._asked(rule, visited, declared)
+        return self._asked(rule, visited, declared, at_full_size)
 
     def _asked(
         self, rule: Any, visited: list[Visited], declared: Declared, at_full_size: bool = False

@@ -13,6 +13,7 @@ from jaxfn.verification.points.visited import Visited
 from jaxfn.verification.subject.coordinates import is_inexact
 
 SMALL = 4_000  # floating elements, of operands and outputs together: so few need no shrinking
+MANY = 2_000_000  # the same: so many are compared with autodiff in about ten seconds
 SHORTEST = 4  # entries that an axis keeps at least: norms and means of fewer hide terms
 
 Sizes = dict[int, int]  # lengths of axes, and those that they are given instead
@@ -49,8 +50,7 @@ def shrunk(met: Met, calls: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> Si
     operands = calls[0][0]
     sizes: Sizes = {}
     whole = outputs(met, operands)
-    lengths = {n for i, a in enumerate(operands) if met.keys[i] is None for n in a.shape}
-    for length in sorted(lengths, reverse=True):
+    for length in sorted(_lengths(met, operands), reverse=True):
         if length <= SHORTEST or _total(met, operands, sizes) <= SMALL:
             break
         for shorter in _candidates(length, set(sizes.values())):
@@ -58,6 +58,27 @@ def shrunk(met: Met, calls: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> Si
                 sizes[length] = shorter
                 break
     return sizes
+
+
+def halved(met: Met, calls: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> Sizes:
+    """Half the length of the longest axes, again and again, where there are too many elements."""
+    operands = calls[0][0]
+    sizes: Sizes = {}
+    if _total(met, operands, sizes) <= MANY:
+        return sizes
+    whole = outputs(met, operands)
+    for length in sorted(_lengths(met, operands), reverse=True):
+        shorter = length // 2
+        while shorter >= SHORTEST and _total(met, operands, sizes) > MANY:
+            if not _accepts(met, operands, {**sizes, length: shorter}, whole):
+                break
+            sizes[length], shorter = shorter, shorter // 2
+    return sizes
+
+
+def _lengths(met: Met, operands: Sequence[Any]) -> set[int]:
+    """The lengths of all axes; the numbers of a PRNG key have none."""
+    return {n for i, a in enumerate(operands) if met.keys[i] is None for n in a.shape}
 
 
 def _candidates(length: int, taken: set[int]) -> Iterator[int]:
