@@ -18,6 +18,7 @@ QUICK := $(addprefix tests/, faults models/test_layers.py models/test_regression
   $(addprefix jaxfn/function/test_, arguments.py context.py gradients.py idiom.py outputs.py \
     ports.py residuals.py) \
   jaxfn/test_autodiff_arguments.py jaxfn/test_custom_rules.py \
+  $(addprefix jaxfn/auditing/, test_closures.py test_running.py) jaxfn/commands \
   $(addprefix jaxfn/verification/, test_constants.py test_numbers.py points subject \
     evidence/test_finite_difference.py layers/test_contract.py layers/test_determinism.py \
     layers/test_table.py) \

@@ -5,6 +5,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from jax.core import Tracer
 
 from jaxfn.auditing import closures
 
+# Where a rule is made of a function that it closes over: `jax.custom_gradient`, Equinox's filters.
+WRAPPERS = ("jax._src.custom_derivatives", "equinox.")
 KEPT = 6  # of the operands and of the cotangents of a rule, spread over the run
 KEPT_LARGE, LARGE = 2, 1_000_000  # of those with more elements
 
@@ -218,6 +221,9 @@ def defined(fun: Any) -> Any:
     fun = inspect.unwrap(fun)
     while isinstance(fun, functools.partial):
         fun = inspect.unwrap(fun.func)
+    if str(getattr(fun, "__module__", "")).startswith(WRAPPERS):
+        written = (leaf for leaf in closures.cells(fun, 1) if isinstance(leaf, FunctionType))
+        return next((f for f in written if not f.__module__.startswith(WRAPPERS)), fun)
     return fun
 
 

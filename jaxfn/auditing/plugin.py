@@ -30,6 +30,7 @@ class Plugin:
         self.recorder = Recorder(_accepting(packages))
         self.unchanged: list[str] = []  # tests that passed only without the callbacks
         self.report: AuditReport | None = None
+        self.of_workers: list[dict[str, str]] = []  # with pytest-xdist: what each of them found
         self._stack = contextlib.ExitStack()
 
     def pytest_sessionstart(self) -> None:
@@ -77,13 +78,24 @@ class Plugin:
                 f"so rules that only they apply are not here: {few}"
             )
         self.report = assembled("the tests", rules, tuple(notes), sum(r.seconds for r in rules))
-        if self.report.verdict == FAIL and session.exitstatus == pytest.ExitCode.OK:
+        said = {"verdict": self.report.verdict, "text": str(self.report)}
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[MARKER] = said  # pyright: ignore[reportAttributeAccessIssue]
+        failed = FAIL in {one["verdict"] for one in (said, *self.of_workers)}
+        if failed and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """With pytest-xdist each worker proves what its tests applied, and hands it over."""
+        if MARKER in (output := getattr(node, "workeroutput", {})):
+            self.of_workers.append(output[MARKER])
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self.report is not None:
-            terminalreporter.section("custom rules")
-            terminalreporter.write_line(str(self.report))
+        own = [] if self.report is None or self.of_workers else [str(self.report)]
+        terminalreporter.section("custom rules")
+        for text in [one["text"] for one in self.of_workers] or own:
+            terminalreporter.write_line(text)
 
 
 def _counted(tests: list[str]) -> str:

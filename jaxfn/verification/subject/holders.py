@@ -9,7 +9,6 @@ import copy
 import functools
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import CellType, FunctionType
 from typing import Any
 
@@ -26,7 +25,6 @@ MOST = 2_000  # objects that are looked into
 OPAQUE = (type, types.ModuleType, np.ndarray, jax.Array, jax.Ref, Tracer, str, bytes)
 
 
-@dataclass
 class Walk:
     """Goes through what a function holds, and builds what holds another array anew.
 
@@ -36,12 +34,12 @@ class Walk:
         fixed: the identities of those that cannot be replaced, held as they are by `jax.jit`.
     """
 
-    by: Mapping[int, Any] = field(default_factory=dict)
-    found: dict[int, tuple[str, Any]] = field(default_factory=dict)
-    fixed: set[int] = field(default_factory=set)
-    entered: dict[int, Any] = field(default_factory=dict)  # kept, so that no identity comes twice
-    depth: int = 0
-    inside_jit: bool = False
+    def __init__(self, by: Mapping[int, Any] | None = None) -> None:
+        self.by: Mapping[int, Any] = by or {}
+        self.found: dict[int, tuple[str, Any]] = {}
+        self.fixed: set[int] = set()
+        self.entered: dict[int, Any] = {}  # kept, so that no identity comes twice
+        self.depth, self.inside_jit = 0, False
 
     def __call__(self, value: Any, name: str) -> Any:
         """The value with the arrays replaced; the same object where it holds none of them."""

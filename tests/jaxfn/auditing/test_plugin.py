@@ -62,7 +62,7 @@ def run_pytest(folder, *flags, ini="", tests=TESTS):
     (folder / "ops.py").write_text(textwrap.dedent(OPS))
     (folder / "test_ops.py").write_text(textwrap.dedent(tests))
     (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = .\n{ini}")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *flags]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *flags]
     if "jaxfn_pytest" not in _loaded():
         command += ["-p", "jaxfn_pytest"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
@@ -95,6 +95,14 @@ def test_the_test_that_applied_it_is_named(finished):
 
 def test_what_looks_at_the_program_runs_as_it_is(finished):
     assert "1 test passed only without callbacks" in finished.stdout
+
+
+def test_each_worker_of_xdist_proves_what_its_tests_applied(tmp_path):
+    found = run_pytest(tmp_path, "--audit-rules-only=ops", "-n", "2", "-k", "eagerly or traced")
+    assert found.returncode == 1
+    assert "2 passed" in found.stdout
+    assert "FAIL: wrong_sine" in found.stdout
+    assert found.stdout.count("audit of the tests") == 2
 
 
 def test_without_the_option_nothing_is_imported(tmp_path):

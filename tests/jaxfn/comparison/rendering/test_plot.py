@@ -110,7 +110,7 @@ def test_no_whisker_runs_through_a_label(highest):
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install \"jaxfn\[train\]\""):
+    with pytest.raises(ImportError, match=r"pip install \"jaxfn\[cli\]\""):
         synthetic.comparison().plot("nowhere.png")
 
 
