@@ -82,7 +82,7 @@ class Met:
     number: int
     values: Samples
     pairs: Samples
-    family: Any = None  # the same of rules that differ in the lengths of axes alone
+    family: Any = None  # the same of rules that differ in lengths and static arguments alone
     around: list[str] = dataclasses.field(default_factory=list)
     by: list[str] = dataclasses.field(default_factory=list)
 
@@ -176,8 +176,8 @@ class Recorder:
         operands = [*(leaves[i] for i in positions), *closed]
         types = tuple((np.shape(a), str(a.dtype)) for a in operands)
         static = tuple(closures.written(leaf) for leaf in leaves if not is_array(leaf))
-        rest = (kind, source, closures.written(rule), str(tree), static)
-        key = (*rest, types)
+        rest = (kind, source, closures.written(rule))
+        key = (*rest, str(tree), static, types)
         with self._lock:
             if key not in self.met:
                 # values of a trace are not kept: the operands' places are enough

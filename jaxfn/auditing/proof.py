@@ -23,7 +23,7 @@ from jaxfn.verification.subject.setup import line
 NOTHING_DECLARED = Declared(None)
 # A program shows what magnitudes its operands have: overflow far beyond them is none of its faults.
 WITHOUT_EXTREMES = KINDS - {EXTREME}
-AT_FULL_SIZE = ("types", "linearity", "autodiff", "precision")  # long sums lose digits
+FEW_LAYERS = ("types", "linearity", "autodiff", "precision")  # long sums lose digits
 Surrogates = Mapping[str, Callable[..., Any] | None]
 Call = tuple[Sequence[Any], tuple[Sequence[Any], ...]]  # operands; cotangents, of each the leaves
 
@@ -118,14 +118,16 @@ class Proofs:
         operands = calls[0][0]
         visited = [_at(met, call) for call in calls]
         rule = met.with_closed(operands)
-        if met.family in self._passed:
-            whole, at = self._of_all(met, calls, declared)
-            note = f"all layers at {self._passed[met.family]}, autodiff {at}"
-            return Finding(whole.verdict, whole, note)
         count = shrinking.elements(operands) + shrinking.elements(shrinking.outputs(met, operands))
-        if count <= shrinking.SMALL:
-            report = self._asked(rule, visited, declared)
-            return Finding(report.verdict, report)
+        small, known_one = count <= shrinking.SMALL, self._passed.get(met.family)
+        if small:
+            layers = None if known_one is None else FEW_LAYERS
+            report = self._asked(rule, visited, declared, layers)
+            note = "" if known_one is None else f"all layers at {known_one}, autodiff here"
+            return Finding(report.verdict, report, note)
+        if known_one is not None:
+            whole, at = self._of_all(met, calls, declared)
+            return Finding(whole.verdict, whole, f"all layers at {known_one}, autodiff {at}")
         sizes = shrinking.shrunk(met, calls)
         if not sizes:
             whole, at = self._of_all(met, calls, declared)
@@ -145,7 +147,7 @@ class Proofs:
     ) -> tuple[GradcheckReport, str]:
         """Of a few layers at the operands of the run, or at half their lengths if too many."""
         sizes = shrinking.halved(met, calls)
-        report = self._of_shrunk(met, calls, sizes, declared, at_full_size=True)
+        report = self._of_shrunk(met, calls, sizes, declared, FEW_LAYERS, frozenset())
         at = f"at longer ones ({shrinking.described(sizes)})" if sizes else "at its own"
         return report, at
 
@@ -155,29 +157,34 @@ class Proofs:
         calls: list[Call],
         sizes: shrinking.Sizes,
         declared: Declared,
-        at_full_size: bool = False,
+        layers: tuple[str, ...] | None = None,
+        kinds: frozenset[str] = WITHOUT_EXTREMES,
     ) -> GradcheckReport:
         visited = [shrinking.cut_call(met, call, sizes) for call in calls]
         rule = met.with_closed(shrinking.cut(met, calls[0][0], sizes))
-        return self._asked(rule, visited, declared, at_full_size)
+        return self._asked(rule, visited, declared, layers, kinds)
 
     def _asked(
-        self, rule: Any, visited: list[Visited], declared: Declared, at_full_size: bool = False
+        self,
+        rule: Any,
+        visited: list[Visited],
+        declared: Declared,
+        layers: tuple[str, ...] | None = None,
+        kinds: frozenset[str] = WITHOUT_EXTREMES,
     ) -> GradcheckReport:
-        """What `gradcheck` says; at full size of a few layers, and only at the points visited."""
+        """What `gradcheck` says: all layers or some, at the points visited and of those kinds."""
         options = {
             "reference": None,
             "surrogate": _holding(declared.surrogate, visited[0].args, declared.held),
             "linear_in_cotangent": declared.linear_in_cotangent,
-            "order": 1 if at_full_size else self.order,
-            "layers": AT_FULL_SIZE if at_full_size else None,
+            "order": self.order if layers is None else 1,
+            "layers": layers,
             "domain": None,
             "seed": self.seed,
             "strict": False,
         }
         fun = _holding(rule, visited[0].args, declared.held)
         free = [call._replace(args=_free(call.args, declared.held)) for call in visited]
-        kinds = frozenset() if at_full_size else WITHOUT_EXTREMES
         report, _ = checked(fun, free[0].args, options, visited=free, kinds=kinds)
         return report
 
