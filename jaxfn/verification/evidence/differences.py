@@ -102,13 +102,10 @@ class Values:
 
     def _each_of_many(self) -> tuple[np.ndarray, np.ndarray]:
         """The same of so many outputs that those of one direction alone are looked at."""
-        parts = range(0, self.at.size, PART)
-        found = [
-            slopes(
-                *(v[..., i : i + PART] for v in (self.at, self.plus, self.minus)), self.ladders.eps
-            )
-            for i in parts
-        ]
+        found = []
+        for i in range(0, self.at.size, PART):
+            at, plus, minus = (v[..., i : i + PART] for v in (self.at, self.plus, self.minus))
+            found.append(slopes(at, plus, minus, self.ladders.eps))
         ends = np.concatenate([np.stack(part.interval()) for part in found], axis=1)
         return ends, np.concatenate([part.kinked() for part in found])
 
