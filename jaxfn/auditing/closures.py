@@ -15,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxfn import _jax_internals as internals
+from jaxfn.verification.subject.holders import is_filled
 
 DEPTH = 5  # of functions, one in the closure of another
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -32,7 +33,7 @@ def _contents(fun: Any) -> Iterator[Any]:
     if isinstance(fun, functools.partial):
         yield from (fun.func, *fun.args, *fun.keywords.values())
     elif isinstance(fun, FunctionType):
-        yield from (cell.cell_contents for cell in fun.__closure__ or () if _is_full(cell))
+        yield from (cell.cell_contents for cell in fun.__closure__ or () if is_filled(cell))
     elif internals.is_rule(fun):
         yield from internals.functions_of(fun)
 
@@ -43,14 +44,6 @@ def _leaves(content: Any) -> list[Any]:
         return jax.tree.leaves(content)
     except (TypeError, ValueError):  # keys that cannot be sorted
         return [content]
-
-
-def _is_full(cell: CellType) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:  # not assigned yet
-        return False
-    return True
 
 
 def traced(fun: Any) -> list[Tracer]:
@@ -100,7 +93,7 @@ def _rebound(value: Any, new: Callable[[Any], Any], known: dict[int, Any]) -> An
     functools.update_wrapper(copy, value)
     known[id(value)] = copy
     for cell, old in zip(inside, value.__closure__ or (), strict=True):
-        if _is_full(old):
+        if is_filled(old):
             cell.cell_contents = replaced(old.cell_contents, new, known)
     return copy
 
@@ -108,8 +101,16 @@ def _rebound(value: Any, new: Callable[[Any], Any], known: dict[int, Any]) -> An
 def written(value: Any, depth: int = DEPTH) -> str:
     """What tells a static value from others.
 
-    That is its text, for an array its type, for a function the place at which it is defined and
-    what it closes over.
+    Args:
+        value: an argument of a rule, or a function.
+        depth: of functions, one in the closure of another, that are looked into.
+
+    Returns:
+        Its text without addresses; for an array its type, for a function the place at which it is
+        defined and what it closes over.
+
+    Raises:
+        Exception: what the value's own `__repr__` raises.
     """
     if isinstance(value, (jax.Array, np.ndarray)):
         return f"{value.dtype}{list(value.shape)}"

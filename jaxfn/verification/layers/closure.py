@@ -15,7 +15,7 @@ from jaxfn.verification.points.probes import probes
 from jaxfn.verification.report import FAIL, PASS, SKIPPED, Check
 from jaxfn.verification.subject.closures import Closed, closed_inputs, of_constants
 from jaxfn.verification.subject.holders import Walk, rebound
-from jaxfn.verification.subject.setup import RuleError, make_subject
+from jaxfn.verification.subject.setup import RuleError, line, make_subject
 from jaxfn.verification.subject.subject import Subject
 
 SHOWS = (
@@ -43,14 +43,18 @@ def check_closure(observed: Observed) -> Check:
     if not own_reference or not small or not subject.linear:
         return _unchecked(closed + refs)
     try:
-        other = _of_the_closure(subject, closed)
+        other, notes = _of_the_closure(subject, closed)
     except RuleError as error:
         return replace(_unchecked(closed + refs), detail=f"skipped because {error}")
-    return _checked(other, refs)
+    return _checked(other, refs, notes)
 
 
-def _of_the_closure(subject: Subject, closed: Sequence[Closed]) -> Subject:
-    """The function of the arrays that it holds, in float64 where they can be put into it."""
+def _of_the_closure(subject: Subject, closed: Sequence[Closed]) -> tuple[Subject, list[str]]:
+    """The function of the arrays that it holds, in float64 where they can be put into it.
+
+    With it goes what is to be said where they cannot.
+    """
+    notes = []
     names = [one.name or str(one) for one in closed]
     counts = [names[:i].count(name) for i, name in enumerate(names)]
     names = [f"{name} ({n + 1})" if n else name for name, n in zip(names, counts, strict=True)]
@@ -58,10 +62,13 @@ def _of_the_closure(subject: Subject, closed: Sequence[Closed]) -> Subject:
     arrays = tuple(one.array for one in closed)
     if all(one.holder is not None for one in closed):
         try:
-            return make_subject(_of_holders(subject, closed), arrays, None, None, options)
-        except Exception:  # whatever an object raises that was copied: the program has no objects
-            pass
-    return make_subject(_of_program(subject, closed), arrays, None, None, options)
+            return make_subject(_of_holders(subject, closed), arrays, None, None, options), notes
+        except Exception as error:  # whatever an object raises that was copied is the reason
+            notes.append(
+                "what fun closes over is checked in the program that was traced, in its own "
+                f"precision, for a copy of it does not work: {line(error)}"
+            )
+    return make_subject(_of_program(subject, closed), arrays, None, None, options), notes
 
 
 def _of_holders(subject: Subject, closed: Sequence[Closed]) -> Any:
@@ -88,13 +95,13 @@ def _of_program(subject: Subject, closed: Sequence[Closed]) -> Any:
     return of_closed
 
 
-def _checked(other: Subject, rest: tuple[Closed, ...]) -> Check:
+def _checked(other: Subject, rest: tuple[Closed, ...], of_program: list[str]) -> Check:
     found = compare(other, probes(other.arguments, other.rng, loops=True))
     given_none = [leaf for leaf in other.arguments.leaves if not found.rule[:, leaf.part].any()]
     for leaf in given_none:  # None, or zeros: the rule means it to have no gradient
         found = replace(found, bad=_without(found.bad, leaf.part))
     check = check_agreement(other, found)
-    notes = [
+    notes = of_program + [
         f"{leaf.path}, which fun closes over, has a gradient of zero by the rule: not checked"
         for leaf in given_none
     ]
@@ -103,7 +110,13 @@ def _checked(other: Subject, rest: tuple[Closed, ...]) -> Check:
         text = f"of what fun closes over: {check.diagnosis}"
         # the function of what is held has no name by which a program could call it
         return replace(
-            check, name="closure", shows=SHOWS[0], detail=text, diagnosis=text, reproduce=""
+            check,
+            name="closure",
+            shows=SHOWS[0],
+            detail=text,
+            diagnosis=text,
+            reproduce="",
+            notes=tuple(notes),
         )
     does_not_show = "; ".join([SHOWS[1], *notes])
     return Check(

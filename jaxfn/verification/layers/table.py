@@ -52,6 +52,9 @@ def asked(observed: Observed, names: Iterable[str]) -> tuple[Check, ...]:
     Returns:
         One check each, in the order of the table; those that are not asked of a rule that has
         failed one of these layers are skipped.
+
+    Raises:
+        Exception: what the function raises at a point where a layer needs its value.
     """
     wanted = frozenset(names)
     needed = wanted | {need for name in wanted for need in NEEDS.get(name, ())}

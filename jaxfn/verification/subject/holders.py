@@ -102,7 +102,7 @@ def _builder(value: Any) -> Builder | None:
 
 def _function(walk: Walk, fun: FunctionType, name: str) -> Any:
     cells = dict(zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True))
-    filled = {n: cell.cell_contents for n, cell in cells.items() if _is_filled(cell)}
+    filled = {n: cell.cell_contents for n, cell in cells.items() if is_filled(cell)}
     ours = walk.all(filled, _within(name)) or {}
     used = {n: v for n in fun.__code__.co_names if _is_own(v := fun.__globals__.get(n))}
     of_module = walk.all(used, _within(name))
@@ -125,7 +125,8 @@ def _function(walk: Walk, fun: FunctionType, name: str) -> Any:
     return new
 
 
-def _is_filled(cell: CellType) -> bool:
+def is_filled(cell: CellType) -> bool:
+    """Whether the variable of a closure has been assigned."""
     try:
         _ = cell.cell_contents
     except ValueError:  # not assigned yet

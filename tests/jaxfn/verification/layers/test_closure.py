@@ -95,6 +95,7 @@ def test_an_object_that_cannot_be_copied():
     rule, once = dense(2.0), Once()
     report, _ = asked(lambda x: rule(x, once.weight))
     assert "gradient of once.weight (scale" in report.diagnosis
+    assert any("RuntimeError: there is one of it" in note for note in report.notes)
 
 
 def test_a_reference_of_ones_own_says_nothing_of_it():
