@@ -77,6 +77,7 @@ def _value(
     given = _given(arguments)
     traced = jax.jit(outputs).trace(*given)
     _block(traced.lower().compile()(*given))
+    jax.effects_barrier()  # the callbacks may come after the results
     places: dict[int, list[str]] = {}
     for name, where in find_calls(traced.jaxpr, MET):
         places.setdefault(int(name.removeprefix(MET)), []).append(where)
