@@ -23,6 +23,7 @@ from jaxfn.functional import floor_ste as floor_ste
 from jaxfn.functional import gumbel_softmax as gumbel_softmax
 from jaxfn.functional import heaviside as heaviside
 from jaxfn.functional import linear as linear
+from jaxfn.functional import linear_cross_entropy as linear_cross_entropy
 from jaxfn.functional import lsq as lsq
 from jaxfn.functional import lsq_init as lsq_init
 from jaxfn.functional import max_pool2d as max_pool2d

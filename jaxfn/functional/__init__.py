@@ -14,6 +14,7 @@ from jaxfn.functional.gradient import clip_gradient_norm as clip_gradient_norm
 from jaxfn.functional.gradient import reverse_gradient as reverse_gradient
 from jaxfn.functional.gradient import scale_gradient as scale_gradient
 from jaxfn.functional.linear import linear as linear
+from jaxfn.functional.linear_cross_entropy import linear_cross_entropy as linear_cross_entropy
 from jaxfn.functional.low_bit import dorefa as dorefa
 from jaxfn.functional.low_bit import pact as pact
 from jaxfn.functional.lsq import lsq as lsq

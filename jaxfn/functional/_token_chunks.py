@@ -10,55 +10,75 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from jaxfn._jax_internals import mesh_axes, vary_over
 
-# What one device holds of the matrix at a time, in float32: a step's arithmetic is far more than
-# what it takes to start it, and the chunk is read a few times while it is in the cache.
+# What is held of the matrix at a time, in float32: a step's arithmetic is far more than what it
+# takes to start it, and of the logits of many tokens little is held.
 CHUNK_BYTES = 16 * 2**20
 
 # In each step the gradient of the weight, in · classes numbers, is read and written for a product
-# over the chunk's tokens; with fewer of them the memory would be what one waits for.
-LEAST_ROWS = 64
+# over the chunk's tokens: of fewer tokens one would wait for the memory.
+LEAST_ROWS = 128
+
+# That product is added block by block, while a block is in the cache; a block is this wide at least.
+BLOCKS, LEAST_WIDTH = 8, 512
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How tokens are cut: `groups` that devices may share among them, `chunks` of each, one a
-    step, of `rows` tokens; the last chunk of a group may be filled up with zeros."""
+    """How a matrix is cut: its tokens in `groups` that devices may share among them, each group in
+    `chunks` of `rows`, one a step, the last of them filled up with zeros."""
 
     tokens: int
     groups: int
     chunks: int
     rows: int
 
-    def split(self, array: jax.Array) -> jax.Array:
-        """`[tokens, ...]` → `[chunks, groups, rows, ...]`."""
-        rest = array.shape[1:]
-        array = array.reshape(self.groups, self.tokens // self.groups, *rest)
-        missing = self.chunks * self.rows - array.shape[1]
-        if missing:
-            array = jnp.pad(array, [(0, 0), (0, missing), *[(0, 0)] * len(rest)])
-        return jnp.moveaxis(array.reshape(self.groups, self.chunks, self.rows, *rest), 1, 0)
-
-    def join(self, array: jax.Array) -> jax.Array:
-        """`[chunks, groups, rows, ...]` → `[tokens, ...]`."""
-        rest = array.shape[3:]
-        array = jnp.moveaxis(array, 0, 1).reshape(self.groups, self.chunks * self.rows, *rest)
-        return array[:, : self.tokens // self.groups].reshape(self.tokens, *rest)
-
     @property
     def filled(self) -> bool:
         """Whether there are rows that are no token."""
         return self.groups * self.chunks * self.rows > self.tokens
 
+    def split(self, array: jax.Array) -> jax.Array:
+        """`[tokens, ...]` → `[chunks, rows, ...]`, or `[chunks, groups, rows, ...]` of several."""
+        rest = array.shape[1:]
+        array = array.reshape(self.groups, self.tokens // self.groups, *rest)
+        missing = self.chunks * self.rows - array.shape[1]
+        if missing:
+            array = jnp.pad(array, [(0, 0), (0, missing), *[(0, 0)] * len(rest)])
+        array = array.reshape(self.groups, self.chunks, self.rows, *rest)
+        return array[0] if self.groups == 1 else jnp.moveaxis(array, 1, 0)
+
+    def join(self, array: jax.Array) -> jax.Array:
+        """What `split` makes of it is `array`."""
+        array = array[None] if self.groups == 1 else jnp.moveaxis(array, 0, 1)
+        rest = array.shape[3:]
+        array = array.reshape(self.groups, self.chunks * self.rows, *rest)
+        return array[:, : self.tokens // self.groups].reshape(self.tokens, *rest)
+
+    def each(self, step: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
+        """`step`, which takes one group, of all groups."""
+        return step if self.groups == 1 else jax.vmap(step, in_axes)
+
+    def for_each(self, array: jax.Array) -> jax.Array:
+        """A copy for each group, if there are several."""
+        if self.groups == 1:
+            return array
+        return jnp.broadcast_to(array, (self.groups, *array.shape))
+
+    def total(self, array: jax.Array) -> jax.Array:
+        """The sum over the groups, of which each has its own."""
+        return array if self.groups == 1 else jnp.sum(array, axis=0)
+
 
 def layout(tokens: int, classes: int) -> Layout:
-    """The layout for a matrix of tokens by classes."""
-    # A scan over a dimension that is divided among devices would gather it: each device steps
+    """The layout of a matrix of tokens by classes."""
+    # A loop over a dimension that is divided among devices would gather it: each device steps
     # through a group of its own.
-    groups = math.gcd(tokens, _automatic_devices()) or 1
-    most = max(CHUNK_BYTES // (4 * max(classes, 1)), LEAST_ROWS)
+    groups = math.gcd(tokens, automatic_devices()) or 1
+    most = max(CHUNK_BYTES // (4 * classes), LEAST_ROWS)
     own = tokens // groups
     least = max(-(-own // most), 1)
     # Up to twice as many chunks if they come out even: filling up copies the tokens.
@@ -66,7 +86,7 @@ def layout(tokens: int, classes: int) -> Layout:
     return Layout(tokens, groups, chunks, -(-own // chunks))
 
 
-def _automatic_devices() -> int:
+def automatic_devices() -> int:
     """Among how many devices the compiler may divide an array."""
     mesh = jax.sharding.get_abstract_mesh()
     return math.prod(mesh.shape[axis] for axis in mesh.auto_axes)
@@ -79,3 +99,25 @@ def scan(body: Callable[[Any, Any], Any], carry: Any, chunks: Any, constants: An
     )
     carry = jax.tree.map(lambda leaf: vary_over(leaf, axes), carry)
     return lax.scan(body, carry, chunks)
+
+
+def add_product(total: jax.Array, x: jax.Array, d: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """`total` + xᵀ d, `[in, classes]`, without a second array of that size where it can be."""
+    classes = d.shape[1]
+    # Not where the classes may be divided among devices: a block of them would be gathered.
+    even = classes % BLOCKS == 0 and classes >= BLOCKS * LEAST_WIDTH and automatic_devices() == 1
+
+    def product(d: jax.Array) -> jax.Array:
+        return lax.dot_general(x, d, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
+
+    if not even:
+        return total + product(d)
+    width = classes // BLOCKS
+
+    def add_block(block: Any, total: jax.Array) -> jax.Array:
+        start = block * width
+        old = lax.dynamic_slice_in_dim(total, start, width, 1)
+        new = old + product(lax.dynamic_slice_in_dim(d, start, width, 1))
+        return lax.dynamic_update_slice_in_dim(total, new, start, 1)
+
+    return lax.fori_loop(0, BLOCKS, add_block, total)

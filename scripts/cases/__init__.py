@@ -2,10 +2,18 @@
 without its rule, and its kinks; and the models' losses. Tests and comparisons read it, and
 docs/operations.md has a row for each operation. A module per topic; each has its `CASES`."""
 
-from scripts.cases import discrete, gradient, layers, quantisation, spike, straight_through
+from scripts.cases import (
+    discrete,
+    gradient,
+    layers,
+    quantisation,
+    spike,
+    straight_through,
+    vocabulary,
+)
 from scripts.cases.case import Case as Case
 from scripts.cases.losses import LOSSES as LOSSES
 
-_TOPICS = (layers, straight_through, spike, gradient, quantisation, discrete)
+_TOPICS = (layers, straight_through, spike, gradient, quantisation, discrete, vocabulary)
 
 CASES: dict[str, Case] = {case.name: case for topic in _TOPICS for case in topic.CASES}
