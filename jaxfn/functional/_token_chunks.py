@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
 from jaxfn._jax_internals import mesh_axes, vary_over
@@ -22,19 +24,23 @@ CHUNK_BYTES = 16 * 2**20
 # over the chunk's tokens: of fewer tokens one would wait for the memory.
 LEAST_ROWS = 128
 
-# That product is added block by block, while a block is in the cache; a block is this wide at least.
+# That product is added block by block, while a block is in the cache, of this width at least.
 BLOCKS, LEAST_WIDTH = 8, 512
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a matrix is cut: its tokens in `groups` that devices may share among them, each group in
-    `chunks` of `rows`, one a step, the last of them filled up with zeros."""
+    """How a matrix is cut: its tokens, `[*shape]`, in `groups` that devices may share among them,
+    each group in `chunks` of `rows`, one a step, the last of them filled up with zeros."""
 
-    tokens: int
+    shape: tuple[int, ...]
     groups: int
     chunks: int
     rows: int
+
+    @property
+    def tokens(self) -> int:
+        return math.prod(self.shape)
 
     @property
     def filled(self) -> bool:
@@ -42,8 +48,8 @@ class Layout:
         return self.groups * self.chunks * self.rows > self.tokens
 
     def split(self, array: jax.Array) -> jax.Array:
-        """`[tokens, ...]` → `[chunks, rows, ...]`, or `[chunks, groups, rows, ...]` of several."""
-        rest = array.shape[1:]
+        """`[*shape, ...]` → `[chunks, rows, ...]`, or `[chunks, groups, rows, ...]` of several."""
+        rest = array.shape[len(self.shape) :]
         array = array.reshape(self.groups, self.tokens // self.groups, *rest)
         missing = self.chunks * self.rows - array.shape[1]
         if missing:
@@ -56,7 +62,7 @@ class Layout:
         array = array[None] if self.groups == 1 else jnp.moveaxis(array, 0, 1)
         rest = array.shape[3:]
         array = array.reshape(self.groups, self.chunks * self.rows, *rest)
-        return array[:, : self.tokens // self.groups].reshape(self.tokens, *rest)
+        return array[:, : self.tokens // self.groups].reshape(*self.shape, *rest)
 
     def each(self, step: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
         """`step`, which takes one group, of all groups."""
@@ -73,23 +79,40 @@ class Layout:
         return array if self.groups == 1 else jnp.sum(array, axis=0)
 
 
-def layout(tokens: int, classes: int) -> Layout:
-    """The layout of a matrix of tokens by classes."""
+def layout(shape: tuple[int, ...], classes: int) -> Layout:
+    """The layout of a matrix of tokens, `[*shape]`, by classes."""
     # A loop over a dimension that is divided among devices would gather it: each device steps
     # through a group of its own.
-    groups = math.gcd(tokens, automatic_devices()) or 1
+    tokens = math.prod(shape)
+    groups = math.gcd(tokens, automatic_devices())
     most = max(CHUNK_BYTES // (4 * classes), LEAST_ROWS)
     own = tokens // groups
     least = max(-(-own // most), 1)
     # Up to twice as many chunks if they come out even: filling up copies the tokens.
     chunks = next((n for n in range(least, 2 * least) if own % n == 0), least)
-    return Layout(tokens, groups, chunks, -(-own // chunks))
+    return Layout(shape, groups, chunks, -(-own // chunks))
 
 
 def automatic_devices() -> int:
     """Among how many devices the compiler may divide an array."""
     mesh = jax.sharding.get_abstract_mesh()
     return math.prod(mesh.shape[axis] for axis in mesh.auto_axes)
+
+
+def automatically(fun: Callable[..., Any], args: Any, out_specs: Any) -> Any:
+    """`fun(*args)`; on an explicit mesh the compiler divides what is inside, and what comes out is
+    divided as `out_specs` say."""
+    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args)]
+    mesh = next((mesh for mesh in meshes if mesh.explicit_axes), None)
+    if mesh is None:
+        return fun(*args)
+    out = jax.tree.map(functools.partial(NamedSharding, mesh), out_specs, is_leaf=_is_spec)
+    with jax.sharding.use_abstract_mesh(mesh):
+        return jax.sharding.auto_axes(fun, axes=mesh.explicit_axes, out_sharding=out)(*args)
+
+
+def _is_spec(value: Any) -> bool:
+    return isinstance(value, PartitionSpec)
 
 
 def scan(body: Callable[[Any, Any], Any], carry: Any, chunks: Any, constants: Any) -> Any:

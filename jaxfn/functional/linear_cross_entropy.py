@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.custom_derivatives import SymbolicZero
+from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
 from jaxfn._jax_internals import checkpointed_tangent
@@ -23,17 +23,18 @@ from jaxfn.functional._checks import (
     concrete,
 )
 from jaxfn.functional._rules import accumulator
+from jaxfn.functional._token_losses import (
+    Statistics,
+    Terms,
+    logits,
+    losses,
+    product,
+    slopes,
+    statistics,
+)
 
 _OP = "linear_cross_entropy"
 INTEGER = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-
-
-class _Terms(NamedTuple):
-    """What the loss of a token consists of."""
-
-    label_smoothing: float
-    z_loss: float
-    soft_cap: float | None
 
 
 def linear_cross_entropy(
@@ -99,25 +100,22 @@ def linear_cross_entropy(
     arXiv:2411.09009; Hsu et al., "Liger Kernel", 2024, arXiv:2410.10989, whose gradients are made
     together with the loss, too.
     """
-    x, weight, labels, bias, where = _checked(x, weight, labels, bias, where)
+    arrays = _checked(x, weight, bias, labels, where)
     if reduction not in _REDUCTIONS:
         raise ValueError(
             f'{_OP}: expected reduction to be "mean", "sum" or "none", got {reduction!r}'
         )
-    terms = _Terms(
+    terms = Terms(
         _number("label_smoothing", label_smoothing, 0, 1, "from 0 to 1"),
         _number("z_loss", z_loss, 0, sys.float_info.max, "finite and at least 0"),
         None if soft_cap is None else check_number(_OP, "soft_cap", soft_cap),
     )
-    dtype = jnp.result_type(*(a for a in (x, weight, bias) if a is not None))
-    tokens, labels = x.reshape(-1, x.shape[-1]), labels.reshape(-1)
-    kept = None if where is None else where.reshape(-1)
+    dtype = jnp.result_type(*(a for a in arrays[:3] if a is not None))
     if reduction == "none":
-        losses = _each(tokens, weight, bias, labels, kept, terms)
-        return losses.reshape(x.shape[:-1]).astype(dtype)
-    total = _total(tokens, weight, bias, labels, kept, terms)
+        return _linear_cross_entropies(*arrays, terms).astype(dtype)
+    total = _linear_cross_entropy(*arrays, terms)
     if reduction == "mean":
-        count = labels.size if kept is None else jnp.sum(kept)
+        count = arrays[3].size if where is None else jnp.sum(arrays[4])
         total = total / jnp.maximum(count, 1).astype(total.dtype)
     return total.astype(dtype)
 
@@ -125,206 +123,169 @@ def linear_cross_entropy(
 _REDUCTIONS = ("mean", "sum", "none")
 
 
-class _Statistics(NamedTuple):
-    """Of a token's logits z: Σ exp(z) is exp(m)·s with the largest, m, and `own` is its label's."""
-
-    m: jax.Array
-    s: jax.Array
-    own: jax.Array
-
-
-def _logits(x: jax.Array, weight: jax.Array, bias: jax.Array | None, terms: _Terms) -> jax.Array:
-    """c·tanh((x·W + b) / c), or without a cap x·W + b, of one chunk in float32 at least."""
-    z = _product(x, weight, (1, 0))
-    z = z if bias is None else z + bias
-    return z if terms.soft_cap is None else terms.soft_cap * jnp.tanh(z / terms.soft_cap)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
+def _linear_cross_entropy(
+    x: Any, weight: Any, bias: Any, labels: Any, kept: Any, terms: Terms
+) -> jax.Array:
+    return jnp.sum(_all_losses((x, weight, bias, labels, kept), terms)[0])
 
 
-def _product(a: jax.Array, b: jax.Array, contracted: tuple[int, int]) -> jax.Array:
-    i, j = contracted
-    wide = accumulator(jnp.result_type(a, b))
-    return lax.dot_general(a, b, (((i,), (j,)), ((), ())), preferred_element_type=wide)
+@functools.partial(_linear_cross_entropy.defjvp, symbolic_zeros=True)
+def _linear_cross_entropy_jvp(terms: Terms, primals: Any, tangents: Any) -> Any:
+    # L = Σ ℓ is a number, so that its gradients can be had before anything is known of L̄:
+    #   d = ∂ℓ/∂z,   x̄ = d Wᵀ,   W̄ = xᵀ d,   b̄ = Σ d,   and L̇ = ⟨x̄, ẋ⟩ + ⟨W̄, Ẇ⟩ + ⟨b̄, ḃ⟩,
+    # of which JAX makes L̄·x̄, L̄·W̄ and L̄·b̄. A chunk's logits are made once, and never kept.
+    dots = [None if isinstance(dot, SymbolicZero) else dot for dot in tangents[:3]]
+    total, gradients = _total_and_gradients(primals, [dot is not None for dot in dots], terms)
+    wide = total.dtype
+    terms_dot = [
+        jnp.sum(gradient.astype(wide) * dot.astype(wide))
+        for gradient, dot in zip(gradients, dots, strict=True)
+        if dot is not None
+    ]
+    return total, sum(terms_dot, jnp.zeros_like(total))
 
 
-def _statistics(z: jax.Array, labels: jax.Array) -> _Statistics:
-    own = jnp.take_along_axis(z, labels[:, None], axis=1, mode="clip")[:, 0]
-    # The maximum with `own`, one of them, changes nothing, but the exponentials have to wait for
-    # it: nothing reads z after them, and they take its place in the memory.
-    m = lax.stop_gradient(jnp.maximum(jnp.max(z, axis=1), own))
-    s = jnp.sum(jnp.exp(z - m[:, None]), axis=1)
-    known = (labels >= 0) & (labels < z.shape[1])
-    return _Statistics(m, jnp.where(known, s, jnp.nan), own)
+def _total_and_gradients(primals: Any, needed: Any, terms: Terms) -> tuple[jax.Array, Any]:
+    """Σ ℓ, and the gradients x̄, W̄ and b̄ of it, with None for one that is not needed; W̄ and b̄, sums
+    over tokens, in float32 at least."""
+    types = [jax.typeof(a) if n else None for a, n in zip(primals[:3], needed, strict=True)]
+    of_x, of_weight, of_bias = needed
+
+    def on_automatic_axes(*primals: Any) -> tuple[jax.Array, Any]:
+        layout, chunks, weight, bias = _prepared(*primals)
+        wide = accumulator(weight.dtype)
+
+        @functools.partial(jax.checkpoint, prevent_cse=False)  # in second order
+        def step(sums: Any, chunk: Any, weight: Any, bias: Any) -> Any:
+            weight_bar, bias_bar = sums
+            x, labels, kept = chunk
+            z = logits(x, weight, bias, terms)
+            of = statistics(z, labels)
+            d = slopes(z, of, labels, kept, terms)
+            if of_bias:
+                bias_bar = bias_bar + jnp.sum(d, axis=0)
+            d = d.astype(weight.dtype)
+            x_bar = product(d, weight, (1, 1)).astype(x.dtype) if of_x else None
+            if of_weight:
+                weight_bar = _token_chunks.add_product(weight_bar, x, d, wide)
+            return (weight_bar, bias_bar), (losses(z, of, kept, terms), x_bar)
+
+        # A group of tokens has sums of its own: what is on several devices is added at the end.
+        sums = (
+            layout.for_each(jnp.zeros(weight.shape, wide)) if of_weight else None,
+            layout.for_each(jnp.zeros(weight.shape[1:], wide)) if of_bias else None,
+        )
+        step_of_all = layout.each(step, (0, 0, None, None))
+        sums, found = _token_chunks.scan(
+            lambda sums, chunk: step_of_all(sums, chunk, weight, bias), sums, chunks, (weight, bias)
+        )
+        each_loss, x_bar = jax.tree.map(layout.join, found)
+        return jnp.sum(each_loss), (x_bar, *jax.tree.map(layout.total, sums))
+
+    out_specs = P(), tuple(None if t is None else t.sharding.spec for t in types)
+    return _token_chunks.automatically(on_automatic_axes, primals, out_specs)
 
 
-def _losses(z: jax.Array, of: _Statistics, kept: Any, terms: _Terms) -> jax.Array:
-    # ℓ = lse − (1−ε) z_label − ε/V Σ z + ζ lse² with lse = m + log s; the logits enter as
-    # differences from m, so that large ones lose no digits.
-    log_s = jnp.log(of.s)
-    loss = log_s - (1 - terms.label_smoothing) * (of.own - of.m)
-    if terms.label_smoothing:
-        loss = loss - terms.label_smoothing * jnp.mean(z - of.m[:, None], axis=1)
-    if terms.z_loss:
-        loss = loss + terms.z_loss * jnp.square(of.m + log_s)
-    return loss if kept is None else jnp.where(kept, loss, 0)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
+def _linear_cross_entropies(
+    x: Any, weight: Any, bias: Any, labels: Any, kept: Any, terms: Terms
+) -> jax.Array:
+    return _all_losses((x, weight, bias, labels, kept), terms)[0]
 
 
-def _slopes(z: jax.Array, of: _Statistics, labels: Any, kept: Any, terms: _Terms) -> jax.Array:
-    # d_v = ∂ℓ/∂z_v = p_v (1 + 2 ζ lse) − (1−ε) [v is the label] − ε/V with p = exp(z − m) / s;
-    # before the cap, z = c·tanh(·/c), it is that times 1 − (z/c)².
-    factor, one = 1 / of.s, jnp.ones_like(of.s)
-    if terms.z_loss:
-        factor = factor * (1 + 2 * terms.z_loss * (of.m + jnp.log(of.s)))
-    if kept is not None:
-        factor, one = jnp.where(kept, factor, 0), kept.astype(one.dtype)
-    # No array as large as z is the same in each step: JAX would keep it beside the loop.
-    is_label = lax.iota(labels.dtype, z.shape[1]) == labels[:, None]
-    d = jnp.exp(z - of.m[:, None]) * factor[:, None]
-    d = d - is_label * ((1 - terms.label_smoothing) * one)[:, None]
-    if terms.label_smoothing:
-        d = d - (terms.label_smoothing / z.shape[1] * one)[:, None]
-    return d if terms.soft_cap is None else d * (1 - jnp.square(z / terms.soft_cap))
+@functools.partial(_linear_cross_entropies.defjvp, symbolic_zeros=True)
+def _linear_cross_entropies_jvp(terms: Terms, primals: Any, tangents: Any) -> Any:
+    # ℓ̇ = Σ d (ẋ W + x Ẇ + ḃ) over the classes; what JAX makes of it takes the losses' cotangents.
+    # Kept are the statistics, three numbers for each token: d is made of them again.
+    each_loss, of = _all_losses(primals, terms)
+    dots = tuple(None if isinstance(dot, SymbolicZero) else dot for dot in tangents[:3])
+    if all(dot is None for dot in dots):
+        return each_loss, jnp.zeros_like(each_loss)
+    return each_loss, _all_tangents(primals, of, dots, terms)
 
 
-def _prepared(x: Any, weight: Any, bias: Any, labels: Any, kept: Any) -> tuple[Any, ...]:
-    """The layout, (x, labels, kept) in chunks, and the weight and bias in the dtypes in which they
-    are multiplied and added."""
-    layout = _token_chunks.layout(x.shape[0], weight.shape[1])
-    common = jnp.result_type(*(a for a in (x, weight, bias) if a is not None))
-    if kept is None and layout.filled:
-        kept = jnp.ones(labels.shape, bool)
-    if kept is not None:
-        x = jnp.where(kept[:, None], x, 0)  # 0·nan is nan in W̄, but what is masked has no part
-    chunks = jax.tree.map(layout.split, (x.astype(common), labels, kept))
-    wide = None if bias is None else bias.astype(accumulator(common))
-    return layout, chunks, weight.astype(common), wide
-
-
-def _all_losses(
-    x: Any, weight: Any, bias: Any, labels: Any, kept: Any, terms: _Terms
-) -> tuple[jax.Array, _Statistics]:
+def _all_losses(primals: Any, terms: Terms) -> tuple[jax.Array, Statistics]:
     """The loss of each token, and its statistics."""
-    layout, chunks, weight, bias = _prepared(x, weight, bias, labels, kept)
 
     @functools.partial(jax.checkpoint, prevent_cse=False)  # in second order
     def step(chunk: Any, weight: Any, bias: Any) -> Any:
         x, labels, kept = chunk
-        z = _logits(x, weight, bias, terms)
-        statistics = _statistics(z, labels)
-        return _losses(z, statistics, kept, terms), statistics
+        z = logits(x, weight, bias, terms)
+        of = statistics(z, labels)
+        return losses(z, of, kept, terms), of
 
-    step_of_all = layout.each(step, (0, None, None))
-    _, found = _token_chunks.scan(
-        lambda _, chunk: (None, step_of_all(chunk, weight, bias)), None, chunks, (weight, bias)
+    def on_automatic_axes(*primals: Any) -> Any:
+        layout, chunks, weight, bias = _prepared(*primals)
+        step_of_all = layout.each(step, (0, None, None))
+        _, found = _token_chunks.scan(
+            lambda _, chunk: (None, step_of_all(chunk, weight, bias)), None, chunks, (weight, bias)
+        )
+        return jax.tree.map(layout.join, found)
+
+    spec = _of_tokens(primals[0])
+    return _token_chunks.automatically(
+        on_automatic_axes, primals, (spec, Statistics._make([spec] * 3))
     )
-    return jax.tree.map(layout.join, found)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
-def _total(x: Any, weight: Any, bias: Any, labels: Any, kept: Any, terms: _Terms) -> jax.Array:
-    return jnp.sum(_all_losses(x, weight, bias, labels, kept, terms)[0])
-
-
-@functools.partial(_total.defjvp, symbolic_zeros=True)
-def _total_jvp(terms: _Terms, primals: Any, tangents: Any) -> Any:
-    # L = Σ ℓ is a number, so that its gradients can be had before anything is known of L̄:
-    #   d = ∂ℓ/∂z,   x̄ = d Wᵀ,   W̄ = xᵀ d,   b̄ = Σ d,   and L̇ = ⟨x̄, ẋ⟩ + ⟨W̄, Ẇ⟩ + ⟨b̄, ḃ⟩,
-    # of which JAX makes L̄·x̄, L̄·W̄ and L̄·b̄. A chunk's logits are made once, and never kept.
-    needed = tuple(dot is not None and not isinstance(dot, SymbolicZero) for dot in tangents[:3])
-    total, gradients = _total_and_gradients(*primals, terms, needed)
-    total_dot = jnp.zeros_like(total)
-    for gradient, dot in zip(gradients, tangents[:3], strict=True):
-        if gradient is not None:
-            wide = total.dtype
-            total_dot = total_dot + jnp.sum(gradient.astype(wide) * dot.astype(wide))
-    return total, total_dot
-
-
-def _total_and_gradients(
-    x: Any, weight: Any, bias: Any, labels: Any, kept: Any, terms: _Terms, needed: Any
-) -> tuple[jax.Array, tuple[Any, Any, Any]]:
-    layout, chunks, weight, bias = _prepared(x, weight, bias, labels, kept)
-    wide = accumulator(weight.dtype)
-    of_x, of_weight, of_bias = needed
-
-    @functools.partial(jax.checkpoint, prevent_cse=False)  # in second order
-    def step(sums: Any, chunk: Any, weight: Any, bias: Any) -> Any:
-        weight_bar, bias_bar = sums
-        x, labels, kept = chunk
-        z = _logits(x, weight, bias, terms)
-        statistics = _statistics(z, labels)
-        losses = _losses(z, statistics, kept, terms)
-        d = _slopes(z, statistics, labels, kept, terms)
-        if of_bias:
-            bias_bar = bias_bar + jnp.sum(d, axis=0)
-        d = d.astype(weight.dtype)
-        x_bar = _product(d, weight, (1, 1)).astype(x.dtype) if of_x else None
-        if of_weight:
-            weight_bar = _token_chunks.add_product(weight_bar, x, d, wide)
-        return (weight_bar, bias_bar), (losses, x_bar)
-
-    # A group of tokens has sums of its own: what is on several devices is added once, at the end.
-    sums = (
-        layout.for_each(jnp.zeros(weight.shape, wide)) if of_weight else None,
-        layout.for_each(jnp.zeros(weight.shape[1:], wide)) if of_bias else None,
-    )
-    step_of_all = layout.each(step, (0, 0, None, None))
-    sums, (losses, x_bar) = _token_chunks.scan(
-        lambda sums, chunk: step_of_all(sums, chunk, weight, bias), sums, chunks, (weight, bias)
-    )
-    weight_bar, bias_bar = jax.tree.map(layout.total, sums)
-    x_bar = None if x_bar is None else layout.join(x_bar)
-    return jnp.sum(layout.join(losses)), (x_bar, weight_bar, bias_bar)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
-def _each(x: Any, weight: Any, bias: Any, labels: Any, kept: Any, terms: _Terms) -> jax.Array:
-    return _all_losses(x, weight, bias, labels, kept, terms)[0]
-
-
-@functools.partial(_each.defjvp, symbolic_zeros=True)
-def _each_jvp(terms: _Terms, primals: Any, tangents: Any) -> Any:
-    # ℓ̇ = Σ d (ẋ W + x Ẇ + ḃ) over the classes; what JAX makes of it takes the losses' cotangents.
-    # Kept are the statistics, three numbers for each token: d is made of them again.
-    losses, statistics = _all_losses(*primals, terms)
-    dots = tuple(None if isinstance(dot, SymbolicZero) else dot for dot in tangents[:3])
-    if all(dot is None for dot in dots):
-        return losses, jnp.zeros_like(losses)
-    return losses, _all_tangents(primals, statistics, dots, terms)
-
-
-def _all_tangents(primals: Any, statistics: _Statistics, dots: Any, terms: _Terms) -> jax.Array:
-    layout, chunks, weight, bias = _prepared(*primals)
-    wide = accumulator(weight.dtype)
-    # In float32 at least, so that the gradients that JAX makes are added in it.
-    x_dot, weight_dot, bias_dot = (None if dot is None else dot.astype(wide) for dot in dots)
-    x_dot = jax.tree.map(layout.split, x_dot)
-    # A copy for each group: the sum over them, after the loop, is what this is transposed to.
-    constants = jax.tree.map(layout.for_each, (weight_dot, bias_dot))
+def _all_tangents(primals: Any, of: Statistics, dots: Any, terms: Terms) -> jax.Array:
+    """The tangent of the loss of each token, linear in `dots`."""
 
     @checkpointed_tangent(prevent_cse=False)
     def step(chunk: Any, of: Any, x_dot: Any, weight: Any, bias: Any, dots: Any) -> jax.Array:
         x, labels, kept = chunk
         weight_dot, bias_dot = dots
-        z = _logits(x, weight, bias, terms)
-        d = _slopes(z, of, labels, kept, terms)
+        d = slopes(logits(x, weight, bias, terms), of, labels, kept, terms)
         terms_dot = [bias_dot]
         if x_dot is not None:
-            terms_dot.append(_product(x_dot, weight.astype(wide), (1, 0)))
+            terms_dot.append(product(x_dot, weight.astype(d.dtype), (1, 0)))
         if weight_dot is not None:
-            terms_dot.append(_product(x.astype(wide), weight_dot, (1, 0)))
+            terms_dot.append(product(x.astype(d.dtype), weight_dot, (1, 0)))
         z_dot = functools.reduce(jnp.add, (term for term in terms_dot if term is not None))
         return jnp.sum(d * z_dot, axis=1)
 
-    step_of_all = layout.each(step, (0, 0, 0, None, None, 0))
-    xs = chunks, jax.tree.map(layout.split, statistics), x_dot
-    _, losses_dot = _token_chunks.scan(
-        lambda _, xs: (None, step_of_all(*xs, weight, bias, constants)), None, xs, (weight, bias)
-    )
-    return layout.join(losses_dot)
+    def on_automatic_axes(primals: Any, of: Statistics, dots: Any) -> jax.Array:
+        layout, chunks, weight, bias = _prepared(*primals)
+        # In float32 at least, so that the gradients that JAX makes of this are added in it.
+        x_dot, *dots = jax.tree.map(lambda dot: dot.astype(of.s.dtype), dots)
+        x_dot, of = jax.tree.map(layout.split, (x_dot, of))
+        # A copy for each group: its transpose is the sum over them, after the loop.
+        dots = jax.tree.map(layout.for_each, dots)
+        step_of_all = layout.each(step, (0, 0, 0, None, None, 0))
+        _, each_dot = _token_chunks.scan(
+            lambda _, xs: (None, step_of_all(*xs, weight, bias, dots)),
+            None,
+            (chunks, of, x_dot),
+            (weight, bias),
+        )
+        return layout.join(each_dot)
+
+    spec = _of_tokens(primals[0])
+    return _token_chunks.automatically(on_automatic_axes, (primals, of, dots), spec)
 
 
-def _checked(x: Any, weight: Any, labels: Any, bias: Any, where: Any) -> tuple[Any, ...]:
-    """The arrays, which fit each other."""
+def _of_tokens(x: jax.Array) -> P:
+    """How x is divided, without its last dimension."""
+    return P(*jax.typeof(x).sharding.spec[:-1])
+
+
+def _prepared(x: Any, weight: Any, bias: Any, labels: Any, kept: Any) -> tuple[Any, ...]:
+    """The layout, (x, labels, kept) in chunks, and the weight and bias in the dtypes in which they
+    are multiplied and added."""
+    layout = _token_chunks.layout(x.shape[:-1], weight.shape[1])
+    common = jnp.result_type(*(a for a in (x, weight, bias) if a is not None))
+    if kept is None and layout.filled:
+        kept = jnp.ones(labels.shape, bool)
+    if kept is not None:
+        x = jnp.where(kept[..., None], x, 0)  # 0·nan is nan in W̄, but what is masked has no part
+    chunks = jax.tree.map(layout.split, (x.astype(common), labels, kept))
+    wide = None if bias is None else bias.astype(accumulator(common))
+    return layout, chunks, weight.astype(common), wide
+
+
+def _checked(x: Any, weight: Any, bias: Any, labels: Any, where: Any) -> tuple[Any, ...]:
+    """(x, weight, bias, labels, where) as arrays that fit each other."""
     x, weight = as_array(_OP, "x", x), as_array(_OP, "weight", weight)
     if x.ndim == 0:
         raise ValueError(f"{_OP}: expected x [..., in], got x []")
@@ -353,7 +314,7 @@ def _checked(x: Any, weight: Any, labels: Any, bias: Any, where: Any) -> tuple[A
         where = as_array(_OP, "where", where, ("bool",))
         _check_tokens("where", where, x)
     _check_labels(*given, classes)
-    return x, weight, labels, bias, where
+    return x, weight, bias, labels, where
 
 
 def _check_tokens(name: str, array: jax.Array, x: jax.Array) -> None:
