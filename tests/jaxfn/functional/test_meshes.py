@@ -27,7 +27,7 @@ COLLECTIVE = re.compile(
 SIZES = [size for size in (2, 4, 8) if size <= jax.device_count()]
 SIZE = 8  # of each dimension that is divided
 MODES = (AxisType.Explicit, AxisType.Auto)
-ONE, ROWS = (collections.Counter({"all-reduce": n}) for n in (1, SIZE))
+ONE, ROWS, LOGITS = (collections.Counter({"all-reduce": n}) for n in (1, SIZE, SIZE**2))
 BESIDES = {
     # The norm's largest element, before the sum, so that no square overflows.
     ("clip_gradient_norm", "batch"): ONE,
@@ -38,6 +38,9 @@ BESIDES = {
     ("gumbel_softmax_hard", "both"): ROWS,
     ("onehot_straight_through", "channels"): ROWS,
     ("onehot_straight_through", "both"): ROWS,
+    # Of logits that are sums over the devices: they are made a second time.
+    ("linear_cross_entropy_none", "input"): LOGITS,
+    ("linear_cross_entropy_none", "both by input"): LOGITS,
 }
 LAYERS = ("linear", "conv2d", "max_pool2d", "relu_max_pool2d")
 each_mode = pytest.mark.parametrize("mode", MODES, ids=str)
