@@ -56,7 +56,7 @@ def as_array(op: str, name: str, value: ArrayLike, dtypes: Sequence[str] = REAL)
         raise TypeError(f"{op}: expected {name} to be an array, got {type(value).__name__}")
     array = jnp.asarray(value)
     if array.dtype.name not in dtypes:
-        expected = " or ".join((", ".join(dtypes[:-1]), dtypes[-1]))
+        expected = " or ".join((*[", ".join(dtypes[:-1])] * (len(dtypes) > 1), dtypes[-1]))
         raise TypeError(f"{op}: expected {name} of dtype {expected}, got {array.dtype.name}")
     return array
 

@@ -65,14 +65,15 @@ def losses(z: jax.Array, of: Statistics, kept: Any, terms: Terms) -> jax.Array:
 def slopes(z: jax.Array, of: Statistics, labels: Any, kept: Any, terms: Terms) -> jax.Array:
     # d_v = ∂ℓ/∂z_v = p_v (1 + 2 ζ lse) − (1−ε) [v is the label] − ε/V with p = exp(z − m) / s;
     # before the cap, z = c·tanh(·/c), it is that times 1 − (z/c)².
-    factor = one = jnp.ones_like(of.s)
+    s, factor = of.s, jnp.ones_like(of.s)
     if kept is not None:
-        factor = one = kept.astype(of.s.dtype)
+        s, factor = jnp.where(kept, s, 1), kept.astype(s.dtype)
+    one = factor
     if terms.z_loss:
-        factor = factor * (1 + 2 * terms.z_loss * (of.m + jnp.log(of.s)))
+        factor = factor * (1 + 2 * terms.z_loss * (of.m + jnp.log(s)))
     # No array as large as z is the same in each step: JAX would keep it beside the loop.
     is_label = lax.iota(labels.dtype, z.shape[1]) == labels[:, None]
-    d = jnp.exp(z - of.m[:, None]) * (factor / of.s)[:, None]
+    d = jnp.exp(z - of.m[:, None]) * (factor / s)[:, None]
     d = d - is_label * ((1 - terms.label_smoothing) * one)[:, None]
     if terms.label_smoothing:
         d = d - (terms.label_smoothing / z.shape[1] * one)[:, None]

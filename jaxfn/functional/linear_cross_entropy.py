@@ -127,7 +127,7 @@ _REDUCTIONS = ("mean", "sum", "none")
 def _linear_cross_entropy(
     x: Any, weight: Any, bias: Any, labels: Any, kept: Any, terms: Terms
 ) -> jax.Array:
-    return jnp.sum(_all_losses((x, weight, bias, labels, kept), terms)[0])
+    return jnp.sum(_all_losses((x, weight, bias, labels, kept), None, terms)[0])
 
 
 @functools.partial(_linear_cross_entropy.defjvp, symbolic_zeros=True)
@@ -136,7 +136,8 @@ def _linear_cross_entropy_jvp(terms: Terms, primals: Any, tangents: Any) -> Any:
     #   d = ∂ℓ/∂z,   x̄ = d Wᵀ,   W̄ = xᵀ d,   b̄ = Σ d,   and L̇ = ⟨x̄, ẋ⟩ + ⟨W̄, Ẇ⟩ + ⟨b̄, ḃ⟩,
     # of which JAX makes L̄·x̄, L̄·W̄ and L̄·b̄. A chunk's logits are made once, and never kept.
     dots = [None if isinstance(dot, SymbolicZero) else dot for dot in tangents[:3]]
-    total, gradients = _total_and_gradients(primals, [dot is not None for dot in dots], terms)
+    needed = tuple(dot is not None for dot in dots)
+    total, gradients = _in_chunks(primals, _total_and_gradients, needed, terms)
     wide = total.dtype
     terms_dot = [
         jnp.sum(gradient.astype(wide) * dot.astype(wide))
@@ -144,6 +145,18 @@ def _linear_cross_entropy_jvp(terms: Terms, primals: Any, tangents: Any) -> Any:
         if dot is not None
     ]
     return total, sum(terms_dot, jnp.zeros_like(total))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _in_chunks(primals: Any, fun: Any, needed: Any, terms: Terms) -> Any:
+    """`fun(primals, needed, terms)`, which makes its chunks' logits again where it is itself
+    differentiated. JAX forgets the `checkpoint` of what a rule computes, but not a rule in it."""
+    return fun(primals, needed, terms)
+
+
+@_in_chunks.defjvp
+def _in_chunks_jvp(fun: Any, needed: Any, terms: Terms, primals: Any, tangents: Any) -> Any:
+    return jax.jvp(lambda primals: fun(primals, needed, terms), primals, tangents)
 
 
 def _total_and_gradients(primals: Any, needed: Any, terms: Terms) -> tuple[jax.Array, Any]:
@@ -191,22 +204,23 @@ def _total_and_gradients(primals: Any, needed: Any, terms: Terms) -> tuple[jax.A
 def _linear_cross_entropies(
     x: Any, weight: Any, bias: Any, labels: Any, kept: Any, terms: Terms
 ) -> jax.Array:
-    return _all_losses((x, weight, bias, labels, kept), terms)[0]
+    return _all_losses((x, weight, bias, labels, kept), None, terms)[0]
 
 
 @functools.partial(_linear_cross_entropies.defjvp, symbolic_zeros=True)
 def _linear_cross_entropies_jvp(terms: Terms, primals: Any, tangents: Any) -> Any:
     # ℓ̇ = Σ d (ẋ W + x Ẇ + ḃ) over the classes; what JAX makes of it takes the losses' cotangents.
     # Kept are the statistics, three numbers for each token: d is made of them again.
-    each_loss, of = _all_losses(primals, terms)
+    each_loss, of = _in_chunks(primals, _all_losses, None, terms)
     dots = tuple(None if isinstance(dot, SymbolicZero) else dot for dot in tangents[:3])
     if all(dot is None for dot in dots):
         return each_loss, jnp.zeros_like(each_loss)
     return each_loss, _all_tangents(primals, of, dots, terms)
 
 
-def _all_losses(primals: Any, terms: Terms) -> tuple[jax.Array, Statistics]:
+def _all_losses(primals: Any, needed: Any, terms: Terms) -> tuple[jax.Array, Statistics]:
     """The loss of each token, and its statistics."""
+    del needed
 
     @functools.partial(jax.checkpoint, prevent_cse=False)  # in second order
     def step(chunk: Any, weight: Any, bias: Any) -> Any:
@@ -277,8 +291,8 @@ def _prepared(x: Any, weight: Any, bias: Any, labels: Any, kept: Any) -> tuple[A
     common = jnp.result_type(*(a for a in (x, weight, bias) if a is not None))
     if kept is None and layout.filled:
         kept = jnp.ones(labels.shape, bool)
-    if kept is not None:
-        x = jnp.where(kept[..., None], x, 0)  # 0·nan is nan in W̄, but what is masked has no part
+    if kept is not None:  # what is masked has no part, but 0·nan is nan in W̄
+        x, labels = jnp.where(kept[..., None], x, 0), jnp.where(kept, labels, 0)
     chunks = jax.tree.map(layout.split, (x.astype(common), labels, kept))
     wide = None if bias is None else bias.astype(accumulator(common))
     return layout, chunks, weight.astype(common), wide

@@ -33,7 +33,7 @@ def plain(x, weight, bias, labels, where=None, *, label_smoothing=0.0, z_loss=0.
     z = x @ weight if bias is None else x @ weight + bias
     z = z if soft_cap is None else soft_cap * jnp.tanh(z / soft_cap)
     share = label_smoothing / z.shape[-1]
-    target = (1 - label_smoothing) * jax.nn.one_hot(labels, z.shape[-1]) + share
+    target = (1 - label_smoothing) * jax.nn.one_hot(labels, z.shape[-1], dtype=z.dtype) + share
     losses = optax.safe_softmax_cross_entropy(z, target)
     losses += z_loss * jax.nn.logsumexp(z, axis=-1) ** 2
     return losses if where is None else jnp.where(where, losses, 0)
