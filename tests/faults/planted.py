@@ -55,6 +55,29 @@ OPERATIONS = [
         ("if bias.shape != weight.shape[1:]:", "if bias.ndim != 1:"),
         ("wide = y_bar.astype(accumulator(dtype))", "wide = y_bar"),
     ),
+    *_of(
+        "jaxfn/functional/_token_losses.py",
+        ("d = d - is_label * ((1 - terms.label_smoothing) * one)[:, None]", "d = d - is_label"),
+        (
+            "s, factor = jnp.where(kept, s, 1), kept.astype(s.dtype)",
+            "factor = kept.astype(s.dtype)",
+        ),
+        tests=(f"{FUNCTIONAL}/test_linear_cross_entropy.py",),
+    ),
+    *_of(
+        "jaxfn/functional/_token_chunks.py",
+        ("new = old + product(", "new = product("),
+        ("groups = math.gcd(tokens, automatic_devices())", "groups = 1"),
+        tests=(f"{FUNCTIONAL}/test_linear_cross_entropy.py",),
+    ),
+    *_operation(
+        "linear_cross_entropy",
+        (
+            "x, labels = jnp.where(kept[..., None], x, 0), jnp.where(kept, labels, 0)",
+            "labels = jnp.where(kept, labels, 0)",
+        ),
+        ("total = total / jnp.maximum(count, 1)", "total = total / jnp.maximum(arrays[3].size, 1)"),
+    ),
     *_operation(
         "activation",
         ("slope = ~_is_negative(x)", "slope = is_positive_or_nan(x)"),
