@@ -170,6 +170,7 @@ def temporary(fun, tokens: int, size: int, classes: int) -> int:
     return gradients.lower(*shapes, labels).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.present_checkpoint
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_the_logits_are_never_in_memory(monkeypatch, reduction):
     size, classes = 16, 4096
@@ -181,6 +182,7 @@ def test_the_logits_are_never_in_memory(monkeypatch, reduction):
     assert many - few <= (4096 - 1024) * per_token
 
 
+@pytest.mark.present_checkpoint
 def test_second_order_keeps_no_logits(monkeypatch):
     size, classes = 16, 4096
     monkeypatch.setattr(_token_chunks, "CHUNK_BYTES", 4 * 128 * classes)
