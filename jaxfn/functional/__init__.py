@@ -1,6 +1,7 @@
 """Operations with hand-written gradients, a module per topic."""
 
 from jaxfn.functional.activation import relu as relu
+from jaxfn.functional.attention import dot_product_attention as dot_product_attention
 from jaxfn.functional.binary import approx_sign as approx_sign
 from jaxfn.functional.binary import sign_ste as sign_ste
 from jaxfn.functional.binary import swish_sign as swish_sign

@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 
 REAL = ("float16", "bfloat16", "float32", "float64")
 REAL_OR_COMPLEX = (*REAL, "complex64", "complex128")
+INTEGER = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 # What the layouts of PyTorch are mistaken for.
 NCHW = "looks like NCHW; images are NHWC: jnp.moveaxis(x, 1, -1)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
-from jaxfn._jax_internals import mesh_axes, vary_over
+from jaxfn.functional._partition import automatic_devices
 
 # What is held of the matrix at a time, in float32: a step's arithmetic is far more than what it
 # takes to start it, and of the logits of many tokens little is held.
@@ -91,37 +89,6 @@ def layout(shape: tuple[int, ...], classes: int) -> Layout:
     # Up to twice as many chunks if they come out even: filling up copies the tokens.
     chunks = next((n for n in range(least, 2 * least) if own % n == 0), least)
     return Layout(shape, groups, chunks, -(-own // chunks))
-
-
-def automatic_devices() -> int:
-    """Among how many devices the compiler may divide an array."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return math.prod(mesh.shape[axis] for axis in mesh.auto_axes)
-
-
-def automatically(fun: Callable[..., Any], args: Any, out_specs: Any) -> Any:
-    """`fun(*args)`; on an explicit mesh the compiler divides what is inside, and what comes out is
-    divided as `out_specs` say."""
-    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args)]
-    mesh = next((mesh for mesh in meshes if mesh.explicit_axes), None)
-    if mesh is None:
-        return fun(*args)
-    out = jax.tree.map(functools.partial(NamedSharding, mesh), out_specs, is_leaf=_is_spec)
-    with jax.sharding.use_abstract_mesh(mesh):
-        return jax.sharding.auto_axes(fun, axes=mesh.explicit_axes, out_sharding=out)(*args)
-
-
-def _is_spec(value: Any) -> bool:
-    return isinstance(value, PartitionSpec)
-
-
-def scan(body: Callable[[Any, Any], Any], carry: Any, chunks: Any, constants: Any) -> Any:
-    """`lax.scan`; inside `shard_map` the carry differs along the axes that anything else does."""
-    axes = frozenset[Any]().union(
-        *(mesh_axes(jax.typeof(leaf)) for leaf in jax.tree.leaves((chunks, constants)))
-    )
-    carry = jax.tree.map(lambda leaf: vary_over(leaf, axes), carry)
-    return lax.scan(body, carry, chunks)
 
 
 def add_product(total: jax.Array, x: jax.Array, d: jax.Array, dtype: DTypeLike) -> jax.Array:

@@ -16,12 +16,14 @@ from jax.typing import ArrayLike
 from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional import _token_chunks
 from jaxfn.functional._checks import (
+    INTEGER,
     as_array,
     check_elements,
     check_number,
     check_rank,
     concrete,
 )
+from jaxfn.functional._partition import automatically, scan
 from jaxfn.functional._rules import accumulator
 from jaxfn.functional._token_losses import (
     Statistics,
@@ -34,7 +36,6 @@ from jaxfn.functional._token_losses import (
 )
 
 _OP = "linear_cross_entropy"
-INTEGER = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 def linear_cross_entropy(
@@ -190,14 +191,14 @@ def _total_and_gradients(primals: Any, needed: Any, terms: Terms) -> tuple[jax.A
             layout.for_each(jnp.zeros(weight.shape[1:], wide)) if of_bias else None,
         )
         step_of_all = layout.each(step, (0, 0, None, None))
-        sums, found = _token_chunks.scan(
+        sums, found = scan(
             lambda sums, chunk: step_of_all(sums, chunk, weight, bias), sums, chunks, (weight, bias)
         )
         each_loss, x_bar = jax.tree.map(layout.join, found)
         return jnp.sum(each_loss), (x_bar, *jax.tree.map(layout.total, sums))
 
     out_specs = P(), tuple(None if t is None else t.sharding.spec for t in types)
-    return _token_chunks.automatically(on_automatic_axes, primals, out_specs)
+    return automatically(on_automatic_axes, primals, out_specs)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
@@ -232,15 +233,13 @@ def _all_losses(primals: Any, needed: Any, terms: Terms) -> tuple[jax.Array, Sta
     def on_automatic_axes(*primals: Any) -> Any:
         layout, chunks, weight, bias = _prepared(*primals)
         step_of_all = layout.each(step, (0, None, None))
-        _, found = _token_chunks.scan(
+        _, found = scan(
             lambda _, chunk: (None, step_of_all(chunk, weight, bias)), None, chunks, (weight, bias)
         )
         return jax.tree.map(layout.join, found)
 
     spec = _of_tokens(primals[0])
-    return _token_chunks.automatically(
-        on_automatic_axes, primals, (spec, Statistics._make([spec] * 3))
-    )
+    return automatically(on_automatic_axes, primals, (spec, Statistics._make([spec] * 3)))
 
 
 def _all_tangents(primals: Any, of: Statistics, dots: Any, terms: Terms) -> jax.Array:
@@ -267,7 +266,7 @@ def _all_tangents(primals: Any, of: Statistics, dots: Any, terms: Terms) -> jax.
         # A copy for each group: its transpose is the sum over them, after the loop.
         dots = jax.tree.map(layout.for_each, dots)
         step_of_all = layout.each(step, (0, 0, 0, None, None, 0))
-        _, each_dot = _token_chunks.scan(
+        _, each_dot = scan(
             lambda _, xs: (None, step_of_all(*xs, weight, bias, dots)),
             None,
             (chunks, of, x_dot),
@@ -276,7 +275,7 @@ def _all_tangents(primals: Any, of: Statistics, dots: Any, terms: Terms) -> jax.
         return layout.join(each_dot)
 
     spec = _of_tokens(primals[0])
-    return _token_chunks.automatically(on_automatic_axes, (primals, of, dots), spec)
+    return automatically(on_automatic_axes, (primals, of, dots), spec)
 
 
 def _of_tokens(x: jax.Array) -> P:

@@ -3,6 +3,7 @@ without its rule, and its kinks; and the models' losses. Tests and comparisons r
 docs/operations.md has a row for each operation. A module per topic; each has its `CASES`."""
 
 from scripts.cases import (
+    attention,
     discrete,
     gradient,
     layers,
@@ -14,6 +15,6 @@ from scripts.cases import (
 from scripts.cases.case import Case as Case
 from scripts.cases.losses import LOSSES as LOSSES
 
-_TOPICS = (layers, straight_through, spike, gradient, quantisation, discrete, vocabulary)
+_TOPICS = (layers, straight_through, spike, gradient, quantisation, discrete, vocabulary, attention)
 
 CASES: dict[str, Case] = {case.name: case for topic in _TOPICS for case in topic.CASES}

@@ -17,7 +17,15 @@ import pytest
 import jaxfn
 import jaxfn.functional
 from jaxfn.functional._surrogate import Declared
-from scripts.cases import gradient, layers, quantisation, spike, straight_through, vocabulary
+from scripts.cases import (
+    attention,
+    gradient,
+    layers,
+    quantisation,
+    spike,
+    straight_through,
+    vocabulary,
+)
 
 pytestmark = pytest.mark.numbers
 
@@ -126,14 +134,14 @@ def test_the_gradient_is_that_of_what_is_declared(name: str, called: Any):
 
 def test_nothing_is_declared_where_the_gradient_is_the_derivative():
     derivatives = {"_relu", "_linear", "_conv2d", "_max_pool2d", "_softmax"}
-    derivatives |= {"_linear_cross_entropy", "_linear_cross_entropies", WITHIN_A_RULE}
+    derivatives |= {"_linear_cross_entropy", "_linear_cross_entropies", WITHIN_A_RULE, "_attention"}
     assert RULES.keys() - DECLARED == derivatives | {"_conv2d_relu_max_pool2d"}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in RULES if name != WITHIN_A_RULE])
 def test_all_of_gradcheck_at_each_operation_that_calls_the_rule(name: str):
-    topics = (layers, straight_through, spike, gradient, quantisation, vocabulary)
+    topics = (layers, straight_through, spike, gradient, quantisation, vocabulary, attention)
     found = calls(operations(*topics) | UNMAPPED | LIMITS)[name]
     verdicts = {operation: checked(name, operands) for operation, operands in found.items()}
     assert verdicts

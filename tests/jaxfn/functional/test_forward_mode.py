@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxfn
-from scripts.cases import Case, gradient, layers, spike, straight_through
+from scripts.cases import Case, attention, gradient, layers, spike, straight_through
 from tests.jaxfn.functional.oracles import assert_close, cotangent
 
 pytestmark = pytest.mark.numbers
@@ -37,7 +37,8 @@ def test_tangents_and_hessians_are_those_of_the_reference(case: Case):
 
 
 CLIPPING = [case for case in gradient.CASES if not case.linear_in_cotangent]
-CUSTOM_VJP = [*layers.CASES, *CLIPPING]
+LAYERS = [*layers.CASES, *attention.CASES]
+CUSTOM_VJP = [*LAYERS, *CLIPPING]
 
 
 @pytest.mark.parametrize("case", CUSTOM_VJP, ids=[case.name for case in CUSTOM_VJP])
@@ -61,7 +62,7 @@ def test_a_custom_vjp_has_forward_mode_by_autodiff_alone(case: Case):
         assert_close(actual, expected, 1e-13)
 
 
-@pytest.mark.parametrize("case", layers.CASES, ids=[case.name for case in layers.CASES])
+@pytest.mark.parametrize("case", LAYERS, ids=[case.name for case in LAYERS])
 def test_a_hessian_of_a_layer_is_that_of_the_reference(case: Case):
     def hessian(fun, x, *rest):
         return jax.hessian(lambda x: jnp.sum(jnp.sin(fun(x, *rest))))(x)
