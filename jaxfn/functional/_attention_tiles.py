@@ -58,7 +58,8 @@ class Arrays(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Tiling:
     """How the weights of T queries by S keys are cut: `rows` by `columns`, of `batch` examples
-    and `heads` heads of keys at a time."""
+    and `heads` heads of keys at a time; `narrow` says whether the weights are rounded to the dtype
+    of what they are multiplied with, as 16-bit products ask for."""
 
     queries: Any
     keys: Any
@@ -66,6 +67,7 @@ class Tiling:
     columns: Any
     batch: Any
     heads: Any
+    narrow: bool = False
 
     @property
     def row_blocks(self) -> int:
@@ -74,6 +76,10 @@ class Tiling:
     @property
     def column_blocks(self) -> int:
         return _blocks(self.keys, self.columns)
+
+    def rounded(self, weights: jax.Array, factor: jax.Array) -> jax.Array:
+        """The weights as they are multiplied with `factor`."""
+        return weights.astype(factor.dtype) if self.narrow else weights
 
     def seen(self, mask: Mask) -> np.ndarray:
         """The tiles in which the mask leaves anything, `[tiles, 2]`, those of a row together."""
@@ -116,7 +122,7 @@ def large_tiles(q: jax.Array, k: jax.Array) -> Tiling:
     known = all(isinstance(size, int) for size in sizes)
     one = not known or math.prod(sizes) <= MOST_ELEMENTS
     rows, columns = (queries, keys) if one else (_even(queries, LARGE), _even(keys, LARGE))
-    return Tiling(queries, keys, rows, columns, batch, heads)
+    return Tiling(queries, keys, rows, columns, batch, heads, narrow=True)
 
 
 def _even(size: Any, most: int) -> Any:
@@ -136,6 +142,7 @@ def forward(
     where it sees nothing; both in float32 at least."""
     wide = accumulator(q.dtype)
     arrays = _in_blocks(arrays, tiling)
+    rounded = tiling.rounded
 
     def some_heads(q: Any, k: Any, v: Any, where: Any) -> tuple[Any, ...]:
         def tile(at: Any, maximum: Any, total: Any, sums: Any) -> tuple[Any, ...]:
@@ -146,7 +153,7 @@ def forward(
             new = lax.stop_gradient(jnp.maximum(maximum, jnp.max(s, axis=-1)))
             m = jnp.where(new == -jnp.inf, 0, new)
             p, decay = jnp.exp(s - m[..., None]), jnp.exp(maximum - m)
-            of_tile = _product(p.astype(v.dtype), _block(v, at.column), (3, 2), wide)
+            of_tile = _product(rounded(p, v), _block(v, at.column), (3, 2), wide)
             return new, total * decay + jnp.sum(p, -1), sums * decay[..., None] + of_tile
 
         def step(state: Any, at: At) -> Any:
@@ -193,6 +200,7 @@ def backward(
         assert arrays.bias is not None
         bias_bar = jnp.zeros(_in_blocks(arrays, tiling).bias.shape, wide)
     blocked = _in_blocks(arrays, tiling)
+    rounded = tiling.rounded
 
     def some_heads(bias_bar: Any, q: Any, k: Any, v: Any, lse: Any, delta: Any, o_bar: Any, w: Any):
         k_transposed = jnp.swapaxes(k, -1, -2)
@@ -211,10 +219,10 @@ def backward(
             p = jnp.exp(s - _block(lse, at.row)[..., None, :])
             p_bar = _product(_block(v, at.column), o_bar_rows, (3, 3), wide)
             s_bar = p * (p_bar - _block(delta, at.row)[..., None, :])
-            v_bar = v_bar + _product(p.astype(v.dtype), o_bar_rows, (3, 2), wide)
-            narrow = s_bar.astype(k.dtype)
-            k_bar = k_bar + _product(narrow, rows, (3, 2), wide)
-            q_bar = q_bar + _product(_block(k_transposed, at.column), narrow, (3, 2), wide)
+            v_bar = v_bar + _product(rounded(p, v), o_bar_rows, (3, 2), wide)
+            k_bar = k_bar + _product(rounded(s_bar, q), rows, (3, 2), wide)
+            of_columns = _block(k_transposed, at.column)
+            q_bar = q_bar + _product(of_columns, rounded(s_bar, k), (3, 2), wide)
             return q_bar, k_bar, v_bar, *(_add_tile(b, s_bar, tiling, at) for b in bias_bar)
 
         def step(state: Any, at: At) -> Any:
@@ -454,6 +462,8 @@ def _place(a: jax.Array, tiling: Tiling, at: At) -> tuple[tuple[Any, ...], tuple
 
 def _product(a: jax.Array, b: jax.Array, contracted: tuple[int, int], dtype: Any) -> jax.Array:
     """Σ a b over one dimension of each, for each example and head."""
+    common = jnp.promote_types(a.dtype, b.dtype)
+    a, b = a.astype(common), b.astype(common)
     dimensions = (((contracted[0],), (contracted[1],)), ((0, 1), (0, 1)))
     return lax.dot_general(a, b, dimensions, preferred_element_type=dtype)
 

@@ -56,6 +56,14 @@ OPERATIONS = [
         ("wide = y_bar.astype(accumulator(dtype))", "wide = y_bar"),
     ),
     *_of(
+        "jaxfn/functional/_attention_tiles.py",
+        ("s_bar = p * (p_bar - ", "s_bar = p * (p_bar + "),
+        ("total * decay + jnp.sum(p, -1)", "total + jnp.sum(p, -1)"),
+        ("conditions.append(s < tiling.keys)", "pass"),
+        ("conditions.append(s >= t - mask.left)", "conditions.append(s > t - mask.left)"),
+        tests=(f"{FUNCTIONAL}/test_attention.py",),
+    ),
+    *_of(
         "jaxfn/functional/_token_losses.py",
         ("d = d - is_label * ((1 - terms.label_smoothing) * one)[:, None]", "d = d - is_label"),
         (
