@@ -195,11 +195,11 @@ def backward(
     as they are stored, which are faster than those of a transposed one.
     """
     wide = accumulator(q.dtype)
+    blocked = _in_blocks(arrays, tiling)
     bias_bar = None
     if needs_bias:
-        assert arrays.bias is not None
-        bias_bar = jnp.zeros(_in_blocks(arrays, tiling).bias.shape, wide)
-    blocked = _in_blocks(arrays, tiling)
+        assert blocked.bias is not None
+        bias_bar = jnp.zeros(blocked.bias.shape, wide)
     rounded = tiling.rounded
 
     def some_heads(bias_bar: Any, q: Any, k: Any, v: Any, lse: Any, delta: Any, o_bar: Any, w: Any):

@@ -92,13 +92,13 @@ def dot_product_attention(
         arguments.lengths("query_seq_lengths", query_seq_lengths, q),
         arguments.lengths("key_value_seq_lengths", key_value_seq_lengths, q),
     )
-    q, factor = arguments.scaled(q, scale)
+    scaled, factor = arguments.scaled(q, scale)
     static = _Static(arguments.static_mask(is_causal, local_window_size), factor)
     if 0 in (*q.shape, *k.shape):
-        return jnp.zeros_like(q).reshape(jnp.shape(query))
+        return jnp.zeros(jnp.shape(query), q.dtype)
     # Inside `shard_map` what is the same on all devices gets the sum of their gradients.
-    inputs = (q, *inputs[1:])
-    o = _attention(*varying(inputs, inputs), static)
+    inputs = scaled, *inputs[1:]
+    o: jax.Array = _attention(*varying(inputs, inputs), static)
     return o.reshape(jnp.shape(query))
 
 

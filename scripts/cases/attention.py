@@ -70,8 +70,8 @@ def _small_logits(query: jax.Array, *others: jax.Array) -> tuple[jax.Array, ...]
 
 
 _QUERY, _KEY = ((2, 5, 4, 2), True), ((2, 6, 2, 2), True)
-# The first query sees no key, the second one alone.
-_MASK = np.arange(6) < np.arange(5)[:, None]
+# The first query sees no key, the others all but one.
+_MASK = (np.arange(6) != np.arange(5)[:, None]) & (np.arange(5)[:, None] > 0)
 
 CASES: tuple[Case, ...] = (
     _case("dot_product_attention", _QUERY, _KEY, _KEY, is_causal=True),
