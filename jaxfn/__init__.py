@@ -21,8 +21,11 @@ from jaxfn.functional import dorefa as dorefa
 from jaxfn.functional import dot_product_attention as dot_product_attention
 from jaxfn.functional import fake_quantize as fake_quantize
 from jaxfn.functional import floor_ste as floor_ste
+from jaxfn.functional import geglu as geglu
+from jaxfn.functional import gelu as gelu
 from jaxfn.functional import gumbel_softmax as gumbel_softmax
 from jaxfn.functional import heaviside as heaviside
+from jaxfn.functional import layer_norm as layer_norm
 from jaxfn.functional import linear as linear
 from jaxfn.functional import linear_cross_entropy as linear_cross_entropy
 from jaxfn.functional import lsq as lsq
@@ -33,12 +36,15 @@ from jaxfn.functional import pact as pact
 from jaxfn.functional import relu as relu
 from jaxfn.functional import relu_max_pool2d as relu_max_pool2d
 from jaxfn.functional import reverse_gradient as reverse_gradient
+from jaxfn.functional import rms_norm as rms_norm
 from jaxfn.functional import round_ste as round_ste
 from jaxfn.functional import scale_gradient as scale_gradient
 from jaxfn.functional import sign_ste as sign_ste
+from jaxfn.functional import silu as silu
 from jaxfn.functional import stochastic_round as stochastic_round
 from jaxfn.functional import straight_through as straight_through
 from jaxfn.functional import surrogates as surrogates
+from jaxfn.functional import swiglu as swiglu
 from jaxfn.functional import swish_sign as swish_sign
 from jaxfn.functional import ternary_ste as ternary_ste
 from jaxfn.microbatches import microbatched_value_and_grad as microbatched_value_and_grad

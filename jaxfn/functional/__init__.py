@@ -10,6 +10,10 @@ from jaxfn.functional.convolution import conv2d as conv2d
 from jaxfn.functional.convolution_pooling import conv2d_relu_max_pool2d as conv2d_relu_max_pool2d
 from jaxfn.functional.discrete import gumbel_softmax as gumbel_softmax
 from jaxfn.functional.discrete import onehot_straight_through as onehot_straight_through
+from jaxfn.functional.gated import geglu as geglu
+from jaxfn.functional.gated import gelu as gelu
+from jaxfn.functional.gated import silu as silu
+from jaxfn.functional.gated import swiglu as swiglu
 from jaxfn.functional.gradient import clip_gradient as clip_gradient
 from jaxfn.functional.gradient import clip_gradient_norm as clip_gradient_norm
 from jaxfn.functional.gradient import reverse_gradient as reverse_gradient
@@ -20,6 +24,8 @@ from jaxfn.functional.low_bit import dorefa as dorefa
 from jaxfn.functional.low_bit import pact as pact
 from jaxfn.functional.lsq import lsq as lsq
 from jaxfn.functional.lsq import lsq_init as lsq_init
+from jaxfn.functional.normalization import layer_norm as layer_norm
+from jaxfn.functional.normalization import rms_norm as rms_norm
 from jaxfn.functional.pooling import max_pool2d as max_pool2d
 from jaxfn.functional.pooling import relu_max_pool2d as relu_max_pool2d
 from jaxfn.functional.quantization import fake_quantize as fake_quantize
