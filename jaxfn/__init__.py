@@ -19,6 +19,7 @@ from jaxfn.functional import conv2d as conv2d
 from jaxfn.functional import conv2d_relu_max_pool2d as conv2d_relu_max_pool2d
 from jaxfn.functional import dorefa as dorefa
 from jaxfn.functional import dot_product_attention as dot_product_attention
+from jaxfn.functional import dropout as dropout
 from jaxfn.functional import fake_quantize as fake_quantize
 from jaxfn.functional import floor_ste as floor_ste
 from jaxfn.functional import geglu as geglu

@@ -10,6 +10,7 @@ from jaxfn.functional.convolution import conv2d as conv2d
 from jaxfn.functional.convolution_pooling import conv2d_relu_max_pool2d as conv2d_relu_max_pool2d
 from jaxfn.functional.discrete import gumbel_softmax as gumbel_softmax
 from jaxfn.functional.discrete import onehot_straight_through as onehot_straight_through
+from jaxfn.functional.dropout import dropout as dropout
 from jaxfn.functional.gated import geglu as geglu
 from jaxfn.functional.gated import gelu as gelu
 from jaxfn.functional.gated import silu as silu

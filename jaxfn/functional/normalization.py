@@ -79,16 +79,14 @@ def _rms_norm_jvp(epsilon: float, primals: Any, tangents: Any) -> Any:
 def _rms_norm_tangent(
     x: jax.Array, scale: jax.Array | None, r: jax.Array, x_dot: Any, scale_dot: Any
 ) -> jax.Array:
-    # With x̂ = x·r is ṙ = −r²·mean(x̂·ẋ), so that d/dt x̂ = r·(ẋ − x̂·mean(x̂·ẋ)). Kept is r: to
-    # compute it again would be a sum more in the backward pass.
-    x_hat = x.astype(r.dtype) * r
+    # Kept is r: to compute it again would be a sum more in the backward pass.
+    x = x.astype(r.dtype)
     terms = []
     if x_dot is not None:
-        x_dot = x_dot.astype(r.dtype)
-        terms.append(_scaled(r * (x_dot - x_hat * _mean(x_hat * x_dot)), scale))
+        terms.append(_scaled(_projected(x, r, x_dot.astype(r.dtype)), scale))
     if scale_dot is not None:
-        terms.append(_scaled(x_hat, scale_dot))
-    return _sum(terms, x_hat)
+        terms.append(_scaled(x * r, scale_dot))
+    return _sum(terms, x)
 
 
 def layer_norm(
@@ -170,20 +168,25 @@ def _layer_norm_tangent(
     bias_dot: Any,
     epsilon: float,
 ) -> jax.Array:
-    # With x̂ = (x − μ)·r is d/dt x̂ = r·(ẋ − mean(ẋ) − x̂·mean(x̂·ẋ)). Kept is μ, not r: of x and μ
-    # r is one sum, taken along with those of ȳ; of x and r there is no way back to μ.
+    # Kept is μ, not r: of x and μ one sum gives r, along with those of ȳ; of x and r none gives μ.
     centred = x.astype(mean.dtype) - mean
     r = _reciprocal_root(centred, epsilon)
-    x_hat = centred * r
     terms = []
     if x_dot is not None:
         x_dot = x_dot.astype(mean.dtype)
-        terms.append(_scaled(r * (x_dot - (_mean(x_dot) + x_hat * _mean(x_hat * x_dot))), scale))
+        terms.append(_scaled(_projected(centred, r, x_dot) - r * _mean(x_dot), scale))
     if scale_dot is not None:
-        terms.append(_scaled(x_hat, scale_dot))
+        terms.append(_scaled(centred * r, scale_dot))
     if bias_dot is not None:
-        terms.append(expand(bias_dot, x_hat))
-    return _sum(terms, x_hat)
+        terms.append(expand(bias_dot, centred))
+    return _sum(terms, centred)
+
+
+def _projected(x: jax.Array, r: jax.Array, x_dot: jax.Array) -> jax.Array:
+    """The tangent of x·r, where r is 1/√(mean(x²) + ε): r·(ẋ − x̂·mean(x̂·ẋ)) with x̂ = x·r."""
+    # Each factor r beside the sum, not in it: then x̂ is no array, and XLA on a CPU has a fast sum
+    # of a product of two arrays. One after the other: r³ is 0 where r is small.
+    return r * x_dot - x * (r * (r * (r * _mean(x * x_dot))))
 
 
 def _checked(op: str, x: Any, **parameters: Any) -> list[Any]:
