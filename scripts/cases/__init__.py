@@ -11,10 +11,12 @@ from scripts.cases import (
     spike,
     straight_through,
     vocabulary,
+    transformer,
 )
 from scripts.cases.case import Case as Case
 from scripts.cases.losses import LOSSES as LOSSES
 
 _TOPICS = (layers, straight_through, spike, gradient, quantisation, discrete, vocabulary, attention)
+_TOPICS = (layers, straight_through, spike, gradient, quantisation, discrete, transformer)
 
 CASES: dict[str, Case] = {case.name: case for topic in _TOPICS for case in topic.CASES}
