@@ -62,16 +62,27 @@ def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, epsilon: float = 1
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _rms_norm(x: jax.Array, scale: jax.Array | None, epsilon: float) -> jax.Array:
+    return _rms_norm_impl(x, scale, epsilon)[0]
+
+
+def _rms_norm_impl(
+    x: jax.Array, scale: jax.Array | None, epsilon: float
+) -> tuple[jax.Array, jax.Array]:
+    """y and r."""
     dtype = jnp.result_type(x, *_given(scale))
     wide = x.astype(accumulator(dtype))
-    return _scaled(wide * _reciprocal_root(wide, epsilon), scale).astype(dtype)
+    r = _reciprocal_root(wide, epsilon)
+    return _scaled(wide * r, scale).astype(dtype), r
+
+
+# The rules call the implementation: r is then one sum, which XLA would not find to be the same as
+# another one on a mesh that divides the features.
 
 
 @functools.partial(_rms_norm.defjvp, symbolic_zeros=True)
 def _rms_norm_jvp(epsilon: float, primals: Any, tangents: Any) -> Any:
     x, scale = primals
-    y = _rms_norm(x, scale, epsilon)
-    r = _reciprocal_root(x.astype(accumulator(y.dtype)), epsilon)
+    y, r = _rms_norm_impl(x, scale, epsilon)
     return y, _rms_norm_tangent(x, scale, r, *map(_or_none, tangents)).astype(y.dtype)
 
 
@@ -142,18 +153,25 @@ def layer_norm(
 def _layer_norm(
     x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: float
 ) -> jax.Array:
+    return _layer_norm_impl(x, scale, bias, epsilon)[0]
+
+
+def _layer_norm_impl(
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: float
+) -> tuple[jax.Array, jax.Array]:
+    """y and μ."""
     dtype = jnp.result_type(x, *_given(scale, bias))
     wide = x.astype(accumulator(dtype))
-    centred = wide - _mean(wide)
+    mean = _mean(wide)
+    centred = wide - mean
     y = _scaled(centred * _reciprocal_root(centred, epsilon), scale)
-    return (y if bias is None else y + expand(bias, y)).astype(dtype)
+    return (y if bias is None else y + expand(bias, y)).astype(dtype), mean
 
 
 @functools.partial(_layer_norm.defjvp, symbolic_zeros=True)
 def _layer_norm_jvp(epsilon: float, primals: Any, tangents: Any) -> Any:
     x, scale, bias = primals
-    y = _layer_norm(x, scale, bias, epsilon)
-    mean = _mean(x.astype(accumulator(y.dtype)))
+    y, mean = _layer_norm_impl(x, scale, bias, epsilon)
     y_dot = _layer_norm_tangent(x, scale, mean, *map(_or_none, tangents), epsilon)
     return y, y_dot.astype(y.dtype)
 

@@ -29,10 +29,11 @@ def rms_norm_reference(x: jax.Array, scale: jax.Array | None = None) -> jax.Arra
 def layer_norm_reference(
     x: jax.Array, scale: jax.Array | None = None, bias: jax.Array | None = None
 ) -> jax.Array:
-    """The mean subtracted, then as `rms_norm`."""
+    """(x − mean)/√(variance + ε), the two by JAX."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    centred = wide - jnp.sum(wide, axis=-1, keepdims=True) / x.shape[-1]
-    y = rms_norm_reference(centred, scale)
+    variance = jnp.var(wide, axis=-1, keepdims=True)
+    y = (wide - jnp.mean(wide, axis=-1, keepdims=True)) / jnp.sqrt(variance + 1e-6)
+    y = y if scale is None else y * scale
     return (y if bias is None else y + bias).astype(x.dtype)
 
 

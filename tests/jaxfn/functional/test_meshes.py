@@ -43,6 +43,7 @@ BESIDES = {
     ("linear_cross_entropy_none", "both by input"): LOGITS,
 }
 LAYERS = ("linear", "conv2d", "max_pool2d", "relu_max_pool2d")
+NORMS = ("rms_norm", "layer_norm")
 each_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 each_size = pytest.mark.parametrize("devices", SIZES)
 
@@ -60,15 +61,19 @@ def placements(case: Case) -> dict[str, list[P]]:
     """Along which dimension each argument is divided."""
     ranks = [len(shape) for shape in case.shapes]
     found = {"batch": [P("data") if b else P() for b in case.batched]}
-    if [*case.batched] == [True] and ranks[0] > 1:
-        found["channels"] = [P(*[None] * (ranks[0] - 1), "data")]
+    # A vector beside a batch of the same width belongs to its channels.
+    if (all(case.batched) or case.name.startswith(NORMS)) and ranks[0] > 1:
+        found["channels"] = [P(*[None] * (rank - 1), "data") for rank in ranks]
     if case.name.startswith(("linear", "conv2d")):
         by_output = [P(), P(*[None] * (ranks[1] - 1), "data"), P("data")]
         last = P(*[None] * (ranks[0] - 1), "data")
         by_input = [last, P(*[None] * (ranks[1] - 2), "data", None), P()]
         found |= {"output": by_output[: len(ranks)], "input": by_input[: len(ranks)]}
     if "channels" in found:
-        found["both"] = [P("data", *[None] * (ranks[0] - 2), "model")]
+        found["both"] = [
+            P("data", *[None] * (rank - 2), "model") if batched else P("model")
+            for rank, batched in zip(ranks, case.batched, strict=True)
+        ]
     if "output" in found:
         by_output = [P("data"), P(*[None] * (ranks[1] - 1), "model"), P("model")]
         last = P("data", *[None] * (ranks[0] - 2), "model")
@@ -100,7 +105,8 @@ def example(case: Case) -> tuple[jax.Array, ...]:
         if batched:
             size[0] = SIZE
         # A vector beside x belongs to its channels.
-        if len(size) > 1 or case.name.startswith(LAYERS) or case.name.endswith("per_channel"):
+        own = case.name.startswith((*LAYERS, *NORMS)) or case.name.endswith("per_channel")
+        if len(size) > 1 or own:
             size[-1] = SIZE
         if len(size) > 1 and not batched:
             size[-2] = SIZE
@@ -163,6 +169,13 @@ def check_shard_map(name: str, devices: int) -> None:
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith(LAYERS)])
 def test_batch_of_a_layer_on_two_devices(name: str, mode: AxisType):
     check(name, "batch", 2, mode)
+
+
+@each_mode
+@pytest.mark.parametrize("placement", ["batch", "channels"])
+@pytest.mark.parametrize("name", NORMS)
+def test_rows_of_a_norm_that_are_divided(name: str, placement: str, mode: AxisType):
+    check(name, placement, 2, mode)
 
 
 @pytest.mark.long
