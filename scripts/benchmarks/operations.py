@@ -69,6 +69,38 @@ def plain_conv2d_relu_max_pool2d(
     return plain_relu_max_pool2d(plain_conv2d(x, kernel, bias, **options), window)
 
 
+def plain_rms_norm(
+    x: jax.Array, scale: jax.Array | None = None, *, epsilon: float = 1e-6
+) -> jax.Array:
+    y = x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + epsilon)
+    return y if scale is None else y * scale
+
+
+def plain_layer_norm(
+    x: jax.Array,
+    scale: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    *,
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    y = x - jnp.mean(x, axis=-1, keepdims=True)
+    y = y * lax.rsqrt(jnp.var(x, axis=-1, keepdims=True) + epsilon)
+    y = y if scale is None else y * scale
+    return y if bias is None else y + bias
+
+
+def plain_swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
+    return jax.nn.silu(gate) * up
+
+
+def plain_geglu(gate: jax.Array, up: jax.Array, *, approximate: bool = True) -> jax.Array:
+    return jax.nn.gelu(gate, approximate=approximate) * up
+
+
+def plain_dropout(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
+
+
 def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
@@ -80,6 +112,13 @@ PLAIN_OPERATIONS: dict[Operation, Operation] = {
     jaxfn.max_pool2d: plain_max_pool2d,
     jaxfn.relu_max_pool2d: plain_relu_max_pool2d,
     jaxfn.conv2d_relu_max_pool2d: plain_conv2d_relu_max_pool2d,
+    jaxfn.rms_norm: plain_rms_norm,
+    jaxfn.layer_norm: plain_layer_norm,
+    jaxfn.silu: jax.nn.silu,
+    jaxfn.gelu: jax.nn.gelu,
+    jaxfn.swiglu: plain_swiglu,
+    jaxfn.geglu: plain_geglu,
+    jaxfn.dropout: plain_dropout,
 }
 
 

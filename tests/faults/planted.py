@@ -149,6 +149,26 @@ OPERATIONS = [
         ),
     ),
     *_operation(
+        "normalization",
+        ("(r * (r * (r * _mean(x * x_dot))))", "(r * (r * _mean(x * x_dot)))"),
+        ("centred, r, x_dot) - r * _mean(x_dot), scale)", "centred, r, x_dot), scale)"),
+        ("terms.append(_scaled(x * r, scale_dot))", "terms.append(_scaled(x, scale_dot))"),
+    ),
+    *_operation(
+        "gated",
+        ("sigma * (1 + held * (1 - sigma))", "sigma * (1 + x * (1 - sigma))"),
+        ("(1 + 3 * cubic * square)", "(1 + 2 * cubic * square)"),
+        ("y_dot += value * widened(up_dot)", "y_dot += slope * widened(up_dot)"),
+    ),
+    *_operation(
+        "dropout",
+        ("kept = (bits >= threshold) & (factor > 0)", "kept = bits >= threshold"),
+        (
+            "_dropout_tangent = checkpointed_tangent(prevent_cse=False)(_dropout.fun)",
+            "_dropout_tangent = _dropout.fun",
+        ),
+    ),
+    *_operation(
         "gradient",
         (
             "return _scale_gradient(x, -jnp.asarray(scale))",

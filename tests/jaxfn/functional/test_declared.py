@@ -26,6 +26,7 @@ from scripts.cases import (
     straight_through,
     vocabulary,
 )
+from scripts.cases import gradient, layers, quantisation, spike, straight_through, transformer
 
 pytestmark = pytest.mark.numbers
 
@@ -52,6 +53,7 @@ UNMAPPED: dict[str, Callable[[], Any]] = {
     "stochastic_round": lambda: jaxfn.stochastic_round(KEY, X),
     "gumbel_softmax": lambda: jaxfn.gumbel_softmax(KEY, X),
     "onehot_straight_through": lambda: jaxfn.onehot_straight_through(KEY, X, axis=0),
+    "dropout": lambda: jaxfn.dropout(KEY, X, 0.5),
 }
 LIMITS: dict[str, Callable[[], Any]] = {
     "clip_gradient_never": lambda: jaxfn.clip_gradient(X, -np.inf, np.inf),
@@ -136,12 +138,15 @@ def test_nothing_is_declared_where_the_gradient_is_the_derivative():
     derivatives = {"_relu", "_linear", "_conv2d", "_max_pool2d", "_softmax"}
     derivatives |= {"_linear_cross_entropy", "_linear_cross_entropies", WITHIN_A_RULE, "_attention"}
     assert RULES.keys() - DECLARED == derivatives | {"_conv2d_relu_max_pool2d"}
+    derivatives |= {"_conv2d_relu_max_pool2d", "_rms_norm", "_layer_norm", "_activation", "_gated"}
+    assert RULES.keys() - DECLARED == derivatives | {"_dropout"}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in RULES if name != WITHIN_A_RULE])
 def test_all_of_gradcheck_at_each_operation_that_calls_the_rule(name: str):
     topics = (layers, straight_through, spike, gradient, quantisation, vocabulary, attention)
+    topics = (layers, straight_through, spike, gradient, quantisation, transformer)
     found = calls(operations(*topics) | UNMAPPED | LIMITS)[name]
     verdicts = {operation: checked(name, operands) for operation, operands in found.items()}
     assert verdicts

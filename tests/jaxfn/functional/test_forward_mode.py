@@ -9,13 +9,14 @@ import pytest
 
 import jaxfn
 from scripts.cases import Case, attention, gradient, layers, spike, straight_through
+from scripts.cases import Case, gradient, layers, spike, straight_through, transformer
 from tests.jaxfn.functional.oracles import assert_close, cotangent
 
 pytestmark = pytest.mark.numbers
 
 CASES = [
     case
-    for topic in (straight_through, spike, gradient)
+    for topic in (straight_through, spike, gradient, transformer)
     for case in topic.CASES
     if case.linear_in_cotangent
 ]
@@ -23,15 +24,20 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_tangents_and_hessians_are_those_of_the_reference(case: Case):
-    def derivatives(fun, x):
-        y, y_dot = jax.jvp(fun, (x,), (cotangent(x),))
-        hessian = jax.hessian(lambda row: jnp.sum(jnp.sin(fun(row))))(x[0])
-        return y, y_dot, hessian, jax.linearize(fun, x)[1](cotangent(x))
+    def derivatives(fun, x, *rest):
+        dots = tuple(map(cotangent, (x, *rest)))
+        y, y_dot = jax.jvp(fun, (x, *rest), dots)
+        of_one = [
+            a[:1] if batched else a for a, batched in zip(rest, case.batched[1:], strict=True)
+        ]
+        hessian = jax.hessian(lambda x: jnp.sum(jnp.sin(fun(x, *of_one))))(x[:1])
+        return y, y_dot, hessian, jax.linearize(fun, x, *rest)[1](*dots)
 
     with jax.enable_x64(True):
-        (x,) = case.args(dtype=np.float64)
+        args = case.args(dtype=np.float64)
         actual, expected = (
-            jax.jit(lambda x, f=f: derivatives(f, x))(x) for f in (case.operation, case.reference)
+            jax.jit(lambda *args, f=f: derivatives(f, *args))(*args)
+            for f in (case.operation, case.reference)
         )
         assert_close(actual, expected, 1e-13)
 
