@@ -81,10 +81,10 @@ def _walk(jaxpr: Any, tainted: dict[Any, frozenset[int]], known: Any, branches: 
 def _value(var: Any, known: Any) -> int | None:
     """The integer that a variable always holds, if it is known."""
     value = var.val if isinstance(var, jex.Literal) else known.get(var)
-    if value is None or np.size(value) != 1:
-        return None
+    if not jax.numpy.issubdtype(getattr(value, "dtype", type(value)), np.integer):
+        return None  # none, or a float, or a key, which is no array of numpy
     array = np.asarray(value)
-    return int(array.reshape(())) if array.dtype.kind in "iu" else None
+    return int(array.reshape(())) if array.size == 1 else None
 
 
 def _normalises(eqn: Any, jaxpr: Any) -> bool:

@@ -59,6 +59,8 @@ def test_a_traced_rate():
         np.testing.assert_array_equal(x_bar, expected)
         np.testing.assert_allclose(y, np.sum(expected), rtol=1e-6)
         assert rate_bar == 0
+    nothing, _ = both(jnp.full(3, NAN), 1.0)
+    assert nothing == 0
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])

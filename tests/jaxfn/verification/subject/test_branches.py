@@ -64,3 +64,12 @@ def test_the_first_start_beyond_the_end():
     assert 3 in found(sliced, np.int32(1))[0]
     assert 4 in found(updated, np.int32(1))[0]
     assert found(lambda x, s: jax.lax.dynamic_slice(x, (s,), (5,)), np.int32(0)) == [()]
+
+
+def test_a_key_that_is_closed_over_is_no_integer():
+    key = jax.random.key(0)
+    noisy = jax.jit(lambda x, i: jnp.where(i < 3, x + jax.random.normal(key, x.shape), x))
+    assert found(noisy, np.arange(5)) == [(2, 3)]
+    ruled = jax.custom_jvp(lambda x, k, i: jnp.where(i < 3, x + jax.random.normal(k, x.shape), x))
+    ruled.defjvps(lambda x_dot, y, x, k, i: x_dot, None, None)
+    assert found(lambda x, i: ruled(x, key, i), np.arange(5)) == [(2, 3)]
