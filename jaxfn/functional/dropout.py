@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional._checks import as_array, check_elements, check_key
 from jaxfn.functional._rules import explicit_sharding
-from jaxfn.functional._surrogate import as_scalar, widened
+from jaxfn.functional._surrogate import as_scalar, declare, widened
 
 
 def dropout(key: jax.Array, x: ArrayLike, rate: ArrayLike) -> jax.Array:
@@ -87,4 +87,8 @@ _dropout.defjvps(
     None,
     None,
     None,
+)
+declare(
+    _dropout,
+    lambda x, key, threshold, factor: _dropout.fun(x, key, threshold, lax.stop_gradient(factor)),
 )
