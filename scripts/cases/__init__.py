@@ -10,13 +10,22 @@ from scripts.cases import (
     quantisation,
     spike,
     straight_through,
-    vocabulary,
     transformer,
+    vocabulary,
 )
 from scripts.cases.case import Case as Case
 from scripts.cases.losses import LOSSES as LOSSES
 
-_TOPICS = (layers, straight_through, spike, gradient, quantisation, discrete, vocabulary, attention)
-_TOPICS = (layers, straight_through, spike, gradient, quantisation, discrete, transformer)
+_TOPICS = (
+    layers,
+    straight_through,
+    spike,
+    gradient,
+    quantisation,
+    discrete,
+    vocabulary,
+    attention,
+    transformer,
+)
 
 CASES: dict[str, Case] = {case.name: case for topic in _TOPICS for case in topic.CASES}

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import jaxfn
-from scripts.cases import Case, attention, gradient, layers, spike, straight_through
-from scripts.cases import Case, gradient, layers, spike, straight_through, transformer
+from scripts.cases import Case, attention, gradient, layers, spike, straight_through, transformer
 from tests.jaxfn.functional.oracles import assert_close, cotangent
 
 pytestmark = pytest.mark.numbers
