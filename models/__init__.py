@@ -1,10 +1,12 @@
 """Flax NNX models over the functional API."""
 
 from models import binary as binary
+from models import decoder as decoder
 from models import lenet as lenet
 from models import quantized as quantized
 from models import spiking as spiking
 from models.binary import BinaryLeNet as BinaryLeNet
+from models.decoder import Decoder as Decoder
 from models.layers import Conv2d as Conv2d
 from models.layers import Conv2dReluMaxPool2d as Conv2dReluMaxPool2d
 from models.layers import Linear as Linear
