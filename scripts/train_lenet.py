@@ -12,8 +12,9 @@ checkpoints; `python -m scripts.predict --run runs/<name> image.png` asks the tr
 from __future__ import annotations
 
 import dataclasses
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,29 +22,23 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from scripts.command import run_directory
-from scripts.command.device import environment, select_platform
 from scripts.command.program import check, run_program
-from scripts.command.signals import StopRequest, stop_on_signal
-from scripts.training import checkpoint, distributed, mesh, tensorboard
+from scripts.training import session
 from scripts.training.data import Dataset, class_names, load
-from scripts.training.display import Display
-from scripts.training.epoch_metrics import HEADER, EpochMetrics, best, keep_history
+from scripts.training.epoch_metrics import HEADER, EpochMetrics
 from scripts.training.lenet_config import (
-    PROGRAM,
     Config,
     check_config,
-    initial_state,
-    keys,
+    initial_position,
     make_optimizer,
-    restore_position,
     stored_run,
 )
+from scripts.training.lenet_parts import make_parts
 from scripts.training.plots import plot_curves, plot_predictions
-from scripts.training.resuming import complete, flags_of_run
-from scripts.training.run import Run
-from scripts.training.step import Position, start
-from scripts.training.trainer import Trainer
+from scripts.training.resuming import complete
+from scripts.training.run import Parts, Run
+from scripts.training.step import Position
+from scripts.training.task import Measured, Task
 
 CURVES, PREDICTIONS = "curves.png", "predictions.png"
 
@@ -68,6 +63,76 @@ class Result:
         return self.history[-1].test_accuracy
 
 
+class Classification(Task[Config, Dataset]):
+    """LeNet on images."""
+
+    header, line, drawn, example = HEADER, EpochMetrics, PREDICTIONS, "images"
+
+    def check(self, config: Config) -> None:
+        check_config(config)
+
+    def load(self, config: Config) -> Dataset:
+        return load(config.dataset, config.data_dir)
+
+    def prefix(self, config: Config) -> str:
+        return config.dataset
+
+    def about(self, dataset: Dataset) -> Mapping[str, Any]:
+        return {"preprocessing": dataset.preprocessing}
+
+    def check_same_data(self, directory: Path, dataset: Dataset) -> None:
+        _, preprocessing = stored_run(directory)
+        check(
+            np.allclose(
+                (dataset.preprocessing.mean, dataset.preprocessing.std),
+                (preprocessing.mean, preprocessing.std),
+            ),
+            f"{directory}: expected the images that the run was started with, got others: their "
+            f"mean and standard deviation are not {preprocessing.mean:.6g} and "
+            f"{preprocessing.std:.6g}",
+        )
+
+    def optimizer(self, config: Config, steps: int) -> optax.GradientTransformation:
+        return make_optimizer(config, steps)
+
+    def initial_position(
+        self, config: Config, optimizer: optax.GradientTransformation
+    ) -> tuple[nnx.GraphDef, Position]:
+        return initial_position(config, optimizer)
+
+    def parts(
+        self,
+        config: Config,
+        dataset: Dataset,
+        graphdef: nnx.GraphDef,
+        optimizer: optax.GradientTransformation,
+        devices: Mesh | None,
+    ) -> Parts:
+        return make_parts(config, dataset, graphdef, optimizer, devices)
+
+    def size(self, dataset: Dataset) -> str:
+        train, test = len(dataset.train.labels), len(dataset.test.labels)
+        return f"{train:,} training and {test:,} test images"
+
+    def line_of(self, config: Config, measured: Measured) -> EpochMetrics:
+        train, test = measured.train, measured.test
+        return EpochMetrics(
+            measured.epoch,
+            measured.step,
+            *(train.loss, train.accuracy, test.loss, test.accuracy),
+            skipped_steps=measured.skipped_steps,
+            images_per_second=measured.examples_per_second,
+            seconds=measured.seconds,
+        )
+
+    def finish(self, config: Config, dataset: Dataset, run: Run, outputs: jax.Array) -> str:
+        _draw(config, dataset, run, jax.nn.softmax(outputs))
+        return ""
+
+    def result(self, line: EpochMetrics, *, name: bool = True) -> str:
+        return f"{'test accuracy ' if name else ''}{line.test_accuracy:.2%}"
+
+
 def main(config: Config) -> Result:
     """Trains LeNet and leaves the folder of the run.
 
@@ -76,133 +141,7 @@ def main(config: Config) -> Result:
         finite.
       Interrupted: if Ctrl-C or SIGTERM came; the run is saved.
     """
-    config = flags_of_run(config, config.resume) if config.resume else config
-    check_config(config)
-    if config.tensorboard:
-        tensorboard.check_installed()
-    with distributed.joined(config.coordinator, config.num_processes, config.process_id):
-        return _main(config)
-
-
-def _main(config: Config) -> Result:
-    select_platform(config.platform)
-    check(
-        jax.process_count() == 1 or bool(config.name or config.resume),
-        "--name: expected the name of the run's folder, the same in each process",
-    )
-    devices = mesh.make_mesh(config.devices, config.mesh)
-    if devices is not None:
-        mesh.check_batch(config.batch_size, config.accumulate, devices)
-    quiet = config.quiet or not distributed.is_first()
-    with stop_on_signal() as request, Display(config.epochs, quiet=quiet) as display:
-        dataset = load(config.dataset, config.data_dir)
-        images = len(dataset.train.labels)
-        check(
-            config.batch_size <= images,
-            f"--batch-size: expected at most the {images} training images, got {config.batch_size}",
-        )
-        optimizer = make_optimizer(config, config.epochs * (images // config.batch_size))
-        if config.resume:
-            run = _resume(config, config.resume, dataset, optimizer, display)
-        else:
-            run = _start(config, dataset, optimizer)
-        distributed.wait_for_all("the folder of the run")
-        if devices is not None:
-            dataset, run = _on_devices(dataset, run, devices)
-        return _train(config, dataset, run, optimizer, display, request)
-
-
-def _train(
-    config: Config,
-    dataset: Dataset,
-    run: Run,
-    optimizer: optax.GradientTransformation,
-    display: Display,
-    request: StopRequest,
-) -> Result:
-    display.start(len(run.history))
-    display.say(
-        f"{len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images, "
-        f"{_hardware(run.devices)}, {config.rules} rules → {run.directory}"
-    )
-    display.say(HEADER)
-    begin = time.perf_counter()
-    with checkpoint.Saver(run.directory / run_directory.CHECKPOINTS, config.keep) as saver:
-        trainer = Trainer(config, dataset, run, optimizer, saver, display, request)
-        probabilities = trainer.train()
-    seconds = time.perf_counter() - begin
-    if distributed.is_first():
-        _draw(config, dataset, run, probabilities)
-    result = Result(tuple(run.history), seconds, run.directory)
-    display.say(_summary(result))
-    return result
-
-
-def _on_devices(dataset: Dataset, run: Run, devices: Mesh) -> tuple[Dataset, Run]:
-    train, test, position = mesh.replicate((dataset.train, dataset.test, run.position), devices)
-    run = run._replace(position=position, devices=devices)
-    return dataset._replace(train=train, test=test), run
-
-
-def _hardware(devices: Mesh | None) -> str:
-    kind = jax.devices()[0].device_kind
-    if devices is None:
-        return kind
-    processes = jax.process_count()
-    return f"{devices.size} × {kind}" + (f" of {processes} processes" if processes > 1 else "")
-
-
-def _start(config: Config, dataset: Dataset, optimizer: optax.GradientTransformation) -> Run:
-    if distributed.is_first():
-        directory = run_directory.create(config.run_dir, config.name, config.dataset)
-        run_directory.write_config(
-            directory,
-            program=PROGRAM,
-            config=config,
-            preprocessing=dataset.preprocessing,
-            environment=environment(),
-        )
-    else:
-        assert config.name is not None
-        directory = config.run_dir / config.name
-    return Run(directory, *_initial(config, optimizer), [])
-
-
-def _initial(
-    config: Config, optimizer: optax.GradientTransformation
-) -> tuple[nnx.GraphDef, Position]:
-    graphdef, state = initial_state(config, optimizer)
-    _, key = keys(config)
-    return graphdef, start(state, key)
-
-
-def _resume(
-    config: Config,
-    directory: Path,
-    dataset: Dataset,
-    optimizer: optax.GradientTransformation,
-    display: Display,
-) -> Run:
-    _, preprocessing = stored_run(directory)
-    check(
-        np.allclose(
-            (dataset.preprocessing.mean, dataset.preprocessing.std),
-            (preprocessing.mean, preprocessing.std),
-        ),
-        f"{directory}: expected the images that the run was started with, got others: their mean "
-        f"and standard deviation are not {preprocessing.mean:.6g} and {preprocessing.std:.6g}",
-    )
-    if checkpoint.steps(directory / run_directory.CHECKPOINTS):
-        graphdef, position = restore_position(directory, config, optimizer, display.warn)
-    else:
-        display.warn(f"{directory}: no checkpoint was finished: from the beginning")
-        graphdef, position = _initial(config, optimizer)
-    epochs = int(position.epoch) - 1
-    check(
-        epochs < config.epochs or not (directory / PREDICTIONS).exists(),
-        f"{directory}: expected an unfinished run, all {epochs} epochs are done",
-    )
-    return Run(directory, graphdef, position, keep_history(directory, epochs))
+    return Result(*session.train(Classification(), config))
 
 
 def _draw(config: Config, dataset: Dataset, run: Run, probabilities: jax.Array) -> None:
@@ -213,15 +152,6 @@ def _draw(config: Config, dataset: Dataset, run: Run, probabilities: jax.Array) 
         labels=np.asarray(dataset.test.labels),
         probabilities=np.asarray(probabilities),
         names=class_names(config.dataset),
-    )
-
-
-def _summary(result: Result) -> str:
-    top = best(result.history)
-    return (
-        f"test accuracy {result.test_accuracy:.2%} after {len(result.history)} epochs, "
-        f"{result.seconds:.1f} s; best {top.test_accuracy:.2%} after epoch {top.epoch}, "
-        f"{run_directory.CHECKPOINTS}/{top.step} → {result.directory}"
     )
 
 

@@ -26,8 +26,8 @@ from scripts.benchmarks.lenet import (
 from scripts.benchmarks.timing import Contestant, Effort, Row, add_speed, measure
 from scripts.training import lenet_config
 from scripts.training.data import Dataset, load
+from scripts.training.lenet_parts import make_parts
 from scripts.training.regression import Config, make_problem, train
-from scripts.training.run import make_parts
 from scripts.training.step import (
     AugmentFn,
     Metrics,

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from scripts.command.program import UserError, check
-from scripts.training.step import EvaluateFn, Metrics, Params, accuracy
+from scripts.training.step import EvaluateFn, Params, mean_classified
 
 Tree = TypeVar("Tree")
 
@@ -135,23 +134,22 @@ def data_parallel(mean: Callable[..., Tree], mesh: Mesh) -> Callable[..., Tree]:
     return whole
 
 
-def data_parallel_evaluate(evaluate: EvaluateFn, mesh: Mesh) -> EvaluateFn:
+def data_parallel_evaluate(
+    evaluate: EvaluateFn, mesh: Mesh, summarize: Callable[..., Any] = mean_classified
+) -> EvaluateFn:
     """`evaluate`, in equal parts on the devices, under `jit`. What is missing to equal parts is
-    filled up with images that are not counted."""
+    filled up with examples that are not counted; `summarize(outputs, *data)` gives the metrics."""
 
-    def part(params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
-        return evaluate(params, images, labels)[1]
+    def part(params: Params, *data: jax.Array) -> jax.Array:
+        return evaluate(params, *data)[1]
 
-    parts = jax.shard_map(
-        part, mesh=mesh, in_specs=(P(), P(AXIS), P(AXIS)), out_specs=P(AXIS), check_vma=False
-    )
-
-    def whole(params: Params, images: jax.Array, labels: jax.Array) -> tuple[Metrics, jax.Array]:
-        count = len(images)
+    def whole(params: Params, *data: jax.Array) -> tuple[Any, jax.Array]:
+        count = len(data[0])
         missing = -count % mesh.size
-        filled = (jnp.pad(a, [(0, missing), *[(0, 0)] * (a.ndim - 1)]) for a in (images, labels))
-        logits = parts(params, *filled)[:count]
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        return Metrics(loss, accuracy(logits, labels)), logits
+        filled = (jnp.pad(a, [(0, missing), *[(0, 0)] * (a.ndim - 1)]) for a in data)
+        specs = (P(), *[P(AXIS)] * len(data))
+        parts = jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=P(AXIS), check_vma=False)
+        outputs = parts(params, *filled)[:count]
+        return summarize(outputs, *data), outputs
 
     return whole

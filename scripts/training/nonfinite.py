@@ -33,7 +33,7 @@ def last_good_position(
       advance: that program.
       position: before the steps that broke.
       skip_nonfinite: whether it leaves such steps out.
-      *data: images and labels.
+      *data: that it takes.
     """
     while True:
         after, finite = advance(position, position.step + 1, *data)
@@ -64,13 +64,32 @@ def locate(
       labels: of the batch.
     """
     order, outputs = _outputs(graphdef, *cast((params, x), dtype))
-    (loss, _), grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(params, x, labels)
-    layers = [f"the output of {_name(path[:-1])}" for path in order]
-    stages = [("the images of the batch", x), *zip(layers, outputs, strict=True)]
-    stages.append(("the loss", loss))
+    layers = [path[:-1] for path in order]
+    named = [f"the output of {_name(layer)}" for layer in layers]
+    stages = [("the images of the batch", x), *zip(named, outputs, strict=True)]
+    return first_nonfinite(stages, layers, loss_fn, params, x, labels)
+
+
+def first_nonfinite(
+    forward: list[tuple[str, Any]],
+    layers: list[Path],
+    loss_fn: LossFn,
+    params: Params,
+    *batch: Any,
+) -> str:
+    """The same for a net of which one knows what each layer returns.
+
+    Args:
+      forward: what there is before the loss, in the order of the calls, with its names.
+      layers: the layers in that order.
+      loss_fn: what the step differentiates.
+      params: before the step.
+      *batch: as the net gets it.
+    """
+    (loss, _), grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(params, *batch)
+    stages = [*forward, ("the loss", loss)]
     stages += [
-        (f"the gradient of {_name(path)}", gradient)
-        for path, gradient in _backward(grads, [path[:-1] for path in order])
+        (f"the gradient of {_name(path)}", gradient) for path, gradient in _backward(grads, layers)
     ]
     for name, value in stages:
         for array in jax.tree.leaves(value):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from scripts.command.program import check
-from scripts.training.lenet_config import Config, learning_rate, stored_run
+from scripts.training.flags import TrainingFlags
+
+Config = TypeVar("Config", bound=TrainingFlags)
 
 # These say how this start of the run works and change none of its numbers, but for steps that
 # would otherwise end it.
@@ -30,7 +33,8 @@ def complete(config: Config, parse: Callable[[Config], Config]) -> Config:
     """
     if config.resume is None:
         return config
-    known = flags_of_run(Config(**{name: getattr(config, name) for name in FREE}), config.resume)
+    free = {name: getattr(config, name) for name in FREE}
+    known = flags_of_run(type(config)(**free), config.resume)
     return flags_of_run(parse(known), config.resume, unless=known)
 
 
@@ -45,8 +49,9 @@ def flags_of_run(config: Config, directory: Path, unless: Config | None = None) 
     Raises:
       UserError: if a flag contradicts the run, or the folder is not a run's.
     """
-    stored, _ = stored_run(directory)
-    _refuse_differences(config, stored, Config() if unless is None else unless, directory)
+    stored = config.of_run(directory)
+    unless = type(config)() if unless is None else unless
+    _refuse_differences(config, stored, unless, directory)
     devices = stored if config.devices is config.mesh is None else config
     return dataclasses.replace(
         stored,
@@ -67,7 +72,7 @@ def flags_of_run(config: Config, directory: Path, unless: Config | None = None) 
 
 def _refuse_differences(config: Config, stored: Config, unless: Config, directory: Path) -> None:
     differences = []
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(config):
         given, other, run = (_value(flags, field.name) for flags in (config, unless, stored))
         if field.name not in FREE and given not in (other, run):
             differences.append(
@@ -81,5 +86,5 @@ def _refuse_differences(config: Config, stored: Config, unless: Config, director
     )
 
 
-def _value(config: Config, name: str) -> object:
-    return learning_rate(config) if name == "learning_rate" else getattr(config, name)
+def _value(config: TrainingFlags, name: str) -> object:
+    return config.rate if name == "learning_rate" else getattr(config, name)

@@ -1,20 +1,18 @@
-"""A run of LeNet's training: where it stands, and the compiled functions that take it on."""
+"""A run of a training: where it stands, and the compiled functions that take it on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
 from scripts.training import mesh
-from scripts.training.data import Dataset
-from scripts.training.epoch_metrics import EpochMetrics
-from scripts.training.lenet_config import Config
+from scripts.training.flags import TrainingFlags
 from scripts.training.step import (
     AdvanceFn,
     AugmentFn,
@@ -23,13 +21,17 @@ from scripts.training.step import (
     Position,
     StepFn,
     make_advance,
-    make_evaluate,
-    make_loss_fn,
-    make_random_shift,
-    make_train_step,
 )
 
-EVALUATION_BATCH = 500
+
+class Data(Protocol):
+    """What is trained on: arrays whose first dimension is that of the examples, and what the
+    evaluation takes."""
+
+    @property
+    def train(self) -> tuple[jax.Array, ...]: ...
+    @property
+    def test(self) -> tuple[jax.Array, ...]: ...
 
 
 class Run(NamedTuple):
@@ -38,16 +40,28 @@ class Run(NamedTuple):
     directory: Path
     graphdef: nnx.GraphDef
     position: Position
-    history: list[EpochMetrics]
+    history: list[Any]
     devices: Mesh | None = None  # None: one, without a mesh
 
 
 class Parts(NamedTuple):
-    """What a training step is made of."""
+    """What a training is made of.
+
+    Attributes:
+      loss_fn: what a step differentiates.
+      step: one step.
+      augment: of each batch.
+      evaluate: `evaluate(params, *data) -> (metrics, outputs)`, not compiled.
+      summarize: `summarize(outputs, *data)` gives the same metrics.
+      locate: `locate(params, *batch)` names what is first in a step not to be finite.
+    """
 
     loss_fn: LossFn
     step: StepFn
     augment: AugmentFn
+    evaluate: EvaluateFn
+    summarize: Callable[..., Any]
+    locate: Callable[..., str]
 
 
 class Program(NamedTuple):
@@ -57,32 +71,13 @@ class Program(NamedTuple):
     evaluate: EvaluateFn
 
 
-def make_parts(
-    config: Config,
-    dataset: Dataset,
-    graphdef: nnx.GraphDef,
-    optimizer: optax.GradientTransformation,
-    devices: Mesh | None = None,
-) -> Parts:
-    """The loss, the step and the augmentation that the flags ask for."""
-    loss_fn = make_loss_fn(graphdef, config.rules, config.dtype)
-    step = make_train_step(
-        loss_fn,
-        optimizer,
-        accumulate=config.accumulate,
-        skip_nonfinite=config.skip_nonfinite,
-        parallel=lambda mean: mean if devices is None else mesh.data_parallel(mean, devices),
-    )
-    return Parts(loss_fn, step, make_random_shift(config.max_shift, dataset.preprocessing.ground))
-
-
-def compile_program(config: Config, dataset: Dataset, run: Run, parts: Parts) -> Program:
+def compile_program(config: TrainingFlags, dataset: Data, run: Run, parts: Parts) -> Program:
     """The steps and the evaluation. The steps leave their position's buffers as they are: a
     checkpoint is written from them meanwhile, and what breaks can be looked at again."""
     everywhere = None if run.devices is None else mesh.replicated(run.devices)
-    evaluate = make_evaluate(run.graphdef, EVALUATION_BATCH)
+    evaluate = parts.evaluate
     if run.devices is not None:
-        evaluate = mesh.data_parallel_evaluate(evaluate, run.devices)
+        evaluate = mesh.data_parallel_evaluate(evaluate, run.devices, parts.summarize)
     advance = make_advance(parts.step, config.batch_size, parts.augment)
     return Program(
         jax.jit(advance, out_shardings=everywhere)

@@ -1,7 +1,9 @@
-"""Training of a classifier as pure functions: loss, step, steps of an epoch, evaluation.
+"""Training as pure functions: step, steps of an epoch, and a classifier's loss and evaluation.
 
-Nothing here reads a file or keeps a state; `train_lenet` compiles `make_advance`'s result, and the
-comparison with PyTorch and the benchmark use the same loss and the same step.
+Nothing here reads a file or keeps a state; the programs compile `make_advance`'s result, and the
+comparison with PyTorch and the benchmark use the same loss and the same step. What a decoder has of
+its own is in `scripts/training/language.py`. A batch is a tuple of arrays, or of trees of arrays,
+that have the examples in their first dimension: images and labels, or a text's pieces alone.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Mean loss per image, and the fraction of images classified rightly."""
+    """Mean loss per image, and the fraction of images classified rightly.
+
+    Another training has a tuple of its own, with a `loss` among its means.
+    """
 
     loss: jax.Array
     accuracy: jax.Array
@@ -49,7 +54,7 @@ class Position(NamedTuple):
       key: that of every epoch's is folded from.
       epoch: the one that is under way, counted from 1; int32.
       step: how many of its steps are done; int32.
-      sums: of the metrics of these steps, those left out whose loss is not finite.
+      sums: of the metrics (`Metrics`) of these steps, those left out whose loss is not finite.
       nonfinite: how many are left out; int32.
     """
 
@@ -57,16 +62,16 @@ class Position(NamedTuple):
     key: jax.Array
     epoch: jax.Array
     step: jax.Array
-    sums: Metrics
+    sums: Any
     nonfinite: jax.Array
 
 
-LossFn = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-GradientFn = Callable[[Params, jax.Array, jax.Array], tuple[Metrics, Params]]
-StepFn = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Metrics]]
-AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
-AdvanceFn = Callable[[Position, ArrayLike, jax.Array, jax.Array], tuple[Position, jax.Array]]
-EvaluateFn = Callable[[Params, jax.Array, jax.Array], tuple[Metrics, jax.Array]]
+LossFn = Callable[..., tuple[jax.Array, Any]]  # params, *batch → loss, and what is measured
+GradientFn = Callable[..., tuple[Any, Params]]  # params, *batch → metrics, gradients
+StepFn = Callable[..., tuple[TrainState, Any]]  # state, *batch → state, metrics
+AugmentFn = Callable[[jax.Array, jax.Array], Any]
+AdvanceFn = Callable[..., tuple[Position, jax.Array]]  # position, stop, *data
+EvaluateFn = Callable[..., tuple[Any, jax.Array]]  # params, *data → metrics, outputs
 
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
@@ -115,8 +120,10 @@ def make_train_step(
     accumulate: int = 1,
     skip_nonfinite: bool = False,
     parallel: Callable[[GradientFn], GradientFn] = lambda gradient: gradient,
+    value_and_grad: Callable[[LossFn], Callable[..., Any]] = jaxfn.microbatched_value_and_grad,
+    measure: Callable[..., Any] | None = None,
 ) -> StepFn:
-    """One step of the optimiser: `step(state, x, labels) -> (state, metrics)`, the metrics of the
+    """One step of the optimiser: `step(state, *batch) -> (state, metrics)`, the metrics of the
     parameters before it.
 
     Args:
@@ -128,20 +135,25 @@ def make_train_step(
         optimiser's count, too) and the loss comes back as nan.
       parallel: makes of a function that returns means over a batch the same function on several
         devices, as `mesh.data_parallel` does; each of them then takes its own parts.
+      value_and_grad: of a function that also returns what is measured. By default the one for
+        images on a CPU.
+      measure: `measure(loss, measured, *batch)` gives the metrics, by default `Metrics`.
     """
-    loss_and_grad = jaxfn.microbatched_value_and_grad(loss_fn)
+    loss_and_grad = value_and_grad(loss_fn)
+    metrics_of = classified if measure is None else measure
 
-    def gradient(params: Params, x: jax.Array, labels: jax.Array) -> tuple[Metrics, Params]:
-        (loss, logits), grads = loss_and_grad(params, x, labels)
-        return Metrics(loss, accuracy(logits, labels)), grads
+    def gradient(params: Params, *batch: Any) -> tuple[Any, Params]:
+        (loss, measured), grads = loss_and_grad(params, *batch)
+        return metrics_of(loss, measured, *batch), grads
 
-    def in_parts(params: Params, x: jax.Array, labels: jax.Array) -> tuple[Metrics, Params]:
+    def in_parts(params: Params, *batch: Any) -> tuple[Any, Params]:
         # None: no parts, which is not the same program as one part.
-        part = None if accumulate == 1 else len(labels) // accumulate
-        return microbatch(gradient, (1, 2), part, AccumulationType.MEAN)(params, x, labels)
+        part = None if accumulate == 1 else len(jax.tree.leaves(batch)[0]) // accumulate
+        places = tuple(range(1, 1 + len(batch)))
+        return microbatch(gradient, places, part, AccumulationType.MEAN)(params, *batch)
 
-    def step(state: TrainState, x: jax.Array, labels: jax.Array) -> tuple[TrainState, Metrics]:
-        metrics, grads = parallel(in_parts)(state.params, x, labels)
+    def step(state: TrainState, *batch: Any) -> tuple[TrainState, Any]:
+        metrics, grads = parallel(in_parts)(state.params, *batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         after = TrainState(optax.apply_updates(state.params, updates), opt_state)
         if not skip_nonfinite:
@@ -154,18 +166,20 @@ def make_train_step(
     return step
 
 
-def start(state: TrainState, key: jax.Array) -> Position:
-    """The position before the first step of the first epoch."""
-    return Position(state, key, jnp.int32(1), jnp.int32(0), _no_metrics(), jnp.int32(0))
+def start(state: TrainState, key: jax.Array, metrics: type = Metrics) -> Position:
+    """The position before the first step of the first epoch, of a training with such metrics."""
+    sums = metrics(*(jnp.float32(0) for _ in metrics._fields))
+    return Position(state, key, jnp.int32(1), jnp.int32(0), sums, jnp.int32(0))
 
 
 def next_epoch(position: Position) -> Position:
     """The position before the first step of the epoch after `position`'s."""
-    return start(position.state, position.key)._replace(epoch=position.epoch + 1)
+    first = start(position.state, position.key, type(position.sums))
+    return first._replace(epoch=position.epoch + 1)
 
 
 def make_advance(step: StepFn, batch_size: int, augment: AugmentFn) -> AdvanceFn:
-    """Steps of an epoch: `advance(position, stop, images, labels) -> (position, finite)`.
+    """Steps of an epoch: `advance(position, stop, *data) -> (position, finite)`.
 
     It goes on until `stop` steps of the epoch are done. Both ends are values and not constants of
     the program: one compiled loop takes any number of steps, so that where an epoch is cut does
@@ -177,20 +191,18 @@ def make_advance(step: StepFn, batch_size: int, augment: AugmentFn) -> AdvanceFn
 
     Args:
       step: one step.
-      batch_size: images per step; `epoch_batches` says which.
-      augment: `augment(key, images)`, applied to each batch.
+      batch_size: examples per step; `epoch_batches` says which.
+      augment: `augment(key, examples)`, applied to the first of each batch's arrays.
     """
 
     def advance(
-        position: Position, stop: ArrayLike, images: jax.Array, labels: jax.Array
+        position: Position, stop: ArrayLike, *data: jax.Array
     ) -> tuple[Position, jax.Array]:
-        batches, keys = epoch_batches(position, len(images), batch_size)
+        batches, keys = epoch_batches(position, len(data[0]), batch_size)
 
         def body(here: Position) -> Position:
-            batch = batches[here.step]
-            state, metrics = step(
-                here.state, augment(keys[here.step], images[batch]), labels[batch]
-            )
+            batch = take(batches[here.step], keys[here.step], augment, *data)
+            state, metrics = step(here.state, *batch)
             finite = jnp.isfinite(metrics.loss)
             sums = jax.tree.map(lambda s, m: s + jnp.where(finite, m, 0), here.sums, metrics)
             nonfinite = here.nonfinite + ~finite
@@ -202,27 +214,37 @@ def make_advance(step: StepFn, batch_size: int, augment: AugmentFn) -> AdvanceFn
     return advance
 
 
-def mean_metrics(position: Position) -> Metrics:
+def take(
+    examples: jax.Array, key: jax.Array, augment: AugmentFn, *data: jax.Array
+) -> tuple[Any, ...]:
+    """The batch of these examples, augmented."""
+    first, *others = (array[examples] for array in data)
+    return (augment(key, first), *others)
+
+
+def mean_metrics(position: Position) -> Any:
     """The means over the steps of the epoch so far; nan if all of them are left out."""
     counted = position.step - position.nonfinite
     return jax.tree.map(lambda s: jnp.where(counted > 0, s / counted, jnp.nan), position.sums)
 
 
-def epoch_batches(position: Position, images: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
+def epoch_batches(
+    position: Position, examples: int, batch_size: int
+) -> tuple[jax.Array, jax.Array]:
     """The indices of an epoch's batches, `[steps, batch_size]`, and a key for each step."""
     order_key, augment_key = jax.random.split(jax.random.fold_in(position.key, position.epoch))
-    batches = shuffled_batches(order_key, images, batch_size)
+    batches = shuffled_batches(order_key, examples, batch_size)
     return batches, jax.random.split(augment_key, len(batches))
 
 
-def shuffled_batches(key: jax.Array, images: int, batch_size: int) -> jax.Array:
+def shuffled_batches(key: jax.Array, examples: int, batch_size: int) -> jax.Array:
     """Indices of an epoch's batches, `[steps, batch_size]`, no index twice.
 
     Every step has a full batch. The remainder, less than a batch, sits the epoch out: it is another
     one each time, since each epoch has its own permutation.
     """
-    steps = images // batch_size
-    return jax.random.permutation(key, images)[: steps * batch_size].reshape(steps, batch_size)
+    steps = examples // batch_size
+    return jax.random.permutation(key, examples)[: steps * batch_size].reshape(steps, batch_size)
 
 
 def make_random_shift(max_shift: int, ground: float) -> AugmentFn:
@@ -255,10 +277,20 @@ def make_evaluate(graphdef: nnx.GraphDef, batch_size: int) -> EvaluateFn:
         whole = len(images) // batch_size * batch_size
         batches = images[:whole].reshape(-1, batch_size, *images.shape[1:])
         logits = jnp.concatenate([*lax.map(model, batches), model(images[whole:])])
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        return Metrics(loss, accuracy(logits, labels)), logits
+        return mean_classified(logits, images, labels), logits
 
     return evaluate
+
+
+def mean_classified(logits: jax.Array, images: jax.Array, labels: jax.Array) -> Metrics:
+    """The metrics of images whose logits are known."""
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    return classified(loss, logits, images, labels)
+
+
+def classified(loss: jax.Array, logits: jax.Array, _: jax.Array, labels: jax.Array) -> Metrics:
+    """The metrics of images whose loss is known, too."""
+    return Metrics(loss, accuracy(logits, labels))
 
 
 def all_finite(tree: Any) -> jax.Array:
@@ -270,7 +302,3 @@ def all_finite(tree: Any) -> jax.Array:
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Fraction of rows whose largest logit is the label's."""
     return (logits.argmax(-1) == labels).mean()
-
-
-def _no_metrics() -> Metrics:
-    return Metrics(jnp.float32(0), jnp.float32(0))

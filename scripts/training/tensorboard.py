@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.command.program import check
-from scripts.training.epoch_metrics import EpochMetrics
+from scripts.training.epoch_metrics import Line
 
 FOLDER = "tensorboard"
 
@@ -34,14 +34,14 @@ class Events:
       history: the epochs that are done.
     """
 
-    def __init__(self, directory: Path, history: Sequence[EpochMetrics]):
+    def __init__(self, directory: Path, history: Sequence[Line]):
         tensorboardx = importlib.import_module("tensorboardX")
         folder = str(directory / FOLDER)
         self._writer = tensorboardx.SummaryWriter(folder, purge_step=1, flush_secs=1)
         for metrics in history:
             self.write(metrics)
 
-    def write(self, metrics: EpochMetrics) -> None:
+    def write(self, metrics: Line) -> None:
         """Adds an epoch."""
         for name, value in dataclasses.asdict(metrics).items():
             if name not in ("epoch", "step"):

@@ -1,4 +1,4 @@
-"""The loop of LeNet's training: steps, metrics, checkpoints, and what can come between."""
+"""The loop of a training: steps, metrics, checkpoints, and what can come between."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import contextlib
 import dataclasses
 import math
 import time
-from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-import optax
 
 from scripts.command import run_directory
 from scripts.command.program import UserError, check
 from scripts.command.signals import Interrupted, StopRequest
 from scripts.training import checkpoint, nonfinite
-from scripts.training.data import Dataset
 from scripts.training.display import Display
 from scripts.training.distributed import greatest, is_first
-from scripts.training.epoch_metrics import EpochMetrics, best
-from scripts.training.lenet_config import PROGRAM, Config, learning_rate
-from scripts.training.run import Run, compile_program, make_parts
-from scripts.training.step import Position, epoch_batches, mean_metrics, next_epoch
+from scripts.training.epoch_metrics import Line, best
+from scripts.training.flags import TrainingFlags
+from scripts.training.run import Data, Parts, Run, compile_program
+from scripts.training.step import Position, epoch_batches, mean_metrics, next_epoch, take
+from scripts.training.task import Measured, Task
 from scripts.training.tensorboard import Events
 
-# Images that pass in one call of the compiled program, which is what a signal waits for: a quarter
-# of a second on two CPU cores. The same on every machine, so that many of them call it alike.
+# Images, or what costs as much, that pass in one call of the compiled program, which is what a
+# signal waits for: a quarter of a second on two CPU cores. The same on every machine, so that many
+# of them call it alike.
 CALL_IMAGES = 2**14
 PROFILED_STEPS = 5
 PROFILE, DIAGNOSTIC = "profile", "diagnostic"
@@ -40,10 +40,11 @@ class Trainer:
     """Takes a run from where it stands to its end.
 
     Args:
+      task: what is trained.
       config: the run's flags.
-      dataset: the images.
+      dataset: what it is trained on.
       run: where it stands; its history grows.
-      optimizer: of the run.
+      parts: what the training is made of.
       saver: takes the checkpoints.
       display: shows the epochs.
       request: is looked at before each call of the compiled program.
@@ -51,31 +52,32 @@ class Trainer:
 
     def __init__(
         self,
-        config: Config,
-        dataset: Dataset,
+        task: Task,
+        config: TrainingFlags,
+        dataset: Data,
         run: Run,
-        optimizer: optax.GradientTransformation,
+        parts: Parts,
         saver: checkpoint.Saver,
         display: Display,
         request: StopRequest,
     ):
-        self._config, self._dataset, self._run = config, dataset, run
+        self._task, self._config, self._dataset, self._run = task, config, dataset, run
         self._saver, self._display, self._request = saver, display, request
-        self._steps = len(dataset.train.labels) // config.batch_size  # of an epoch
-        self._call_steps = max(1, CALL_IMAGES // config.batch_size)
+        self._steps = len(dataset.train[0]) // config.batch_size  # of an epoch
+        self._call_steps = max(1, CALL_IMAGES // (config.batch_size * task.weight(config)))
         self._position = run.position
         # The one that it comes from is not written again: while it is, there is none.
         saved = checkpoint.steps(run.directory / run_directory.CHECKPOINTS)
         self._saved = self._total_step() if self._total_step() in saved else None
         self._unprofiled = config.profile
-        self._parts = make_parts(config, dataset, run.graphdef, optimizer, run.devices)
+        self._parts = parts
         self._program = compile_program(config, dataset, run, self._parts)
 
-    def train(self) -> jax.Array:
+    def train(self) -> tuple[Position, jax.Array]:
         """Takes the steps that are missing.
 
         Returns:
-          The probability of each class for each test image after the last epoch.
+          Where the run stands then, and what the last evaluation puts out.
 
         Raises:
           Interrupted: if there was a signal; the run is saved and can be resumed.
@@ -91,14 +93,10 @@ class Trainer:
                 metrics = self._finish_epoch(seconds, steps)
                 if events is not None:
                     events.write(metrics)
-                self._display.advance(
-                    str(metrics),
-                    f"loss {metrics.train_loss:.4f}, test {metrics.test_accuracy:.1%}, "
-                    f"{metrics.images_per_second:,.0f} images/s",
-                )
+                self._display.advance(str(metrics), metrics.brief)
         self._saver.wait()
-        _, logits = self._program.evaluate(self._position.state.params, *self._dataset.test)
-        return jax.nn.softmax(logits)
+        _, outputs = self._program.evaluate(self._position.state.params, *self._dataset.test)
+        return self._position, outputs
 
     def _take_steps(self) -> tuple[float, int]:
         """To the end of the epoch; the seconds that the compiled program ran, and its steps."""
@@ -135,19 +133,20 @@ class Trainer:
             self._diagnose(before)
         self._position = after
 
-    def _finish_epoch(self, seconds: float, steps: int) -> EpochMetrics:
+    def _finish_epoch(self, seconds: float, steps: int) -> Any:
         """Evaluates, adds the epoch to the history, and saves where that is due."""
         position = self._position
         test, _ = self._program.evaluate(position.state.params, *self._dataset.test)
-        train = mean_metrics(position)
-        metrics = EpochMetrics(
+        measured = Measured(
             int(position.epoch),
             self._total_step(),
-            *map(float, (*train, *test)),
+            jax.tree.map(float, mean_metrics(position)),
+            jax.tree.map(float, test),
             skipped_steps=int(position.nonfinite),
-            images_per_second=steps * self._config.batch_size / seconds if steps else 0.0,
+            examples_per_second=steps * self._config.batch_size / seconds if steps else 0.0,
             seconds=seconds,
         )
+        metrics = self._task.line_of(self._config, measured)
         self._check_finite(metrics)
         self._run.history.append(metrics)
         # In this order: --resume drops metrics that are newer than the checkpoint.
@@ -180,7 +179,7 @@ class Trainer:
             number,
             f"interrupted in epoch {int(self._position.epoch)}, after "
             f"{int(self._position.step)} of {self._steps} steps; to continue: "
-            f"{how_to_resume(self._run.directory)}",
+            f"{self._how_to_resume()}",
         )
 
     def _diagnose(self, before: Position) -> None:
@@ -189,30 +188,24 @@ class Trainer:
         position = nonfinite.last_good_position(
             self._program.advance, before, config.skip_nonfinite, *train
         )
-        batches, keys = epoch_batches(position, len(train.labels), config.batch_size)
+        batches, keys = epoch_batches(position, len(train[0]), config.batch_size)
         batch, key = batches[position.step], keys[position.step]
-        where = nonfinite.locate(
-            self._run.graphdef,
-            self._parts.loss_fn,
-            config.dtype,
-            position.state.params,
-            self._parts.augment(key, train.images[batch]),
-            train.labels[batch],
-        )
+        taken = take(batch, key, self._parts.augment, *train)
+        where = self._parts.locate(position.state.params, *taken)
         self._position = position
         step = self._total_step()
         directory = self._run.directory / DIAGNOSTIC
-        skipping = f"{how_to_resume(self._run.directory)} --skip-nonfinite"
+        skipping = f"{self._how_to_resume()} --skip-nonfinite"
         checkpoint.save(directory, step, {"position": position, "batch": batch, "key": key})
         raise UserError(
             f"epoch {int(position.epoch)}, step {int(position.step) + 1} of {self._steps}: "
             f"expected finite numbers, the first that is not is {where}; {directory / str(step)} "
             f"has the state before that step and its batch; try a lower --learning-rate than "
-            f"{learning_rate(config):g}"
+            f"{config.rate:g}"
             + ("" if config.skip_nonfinite else f", or go on without such steps: {skipping}")
         )
 
-    def _check_finite(self, metrics: EpochMetrics) -> None:
+    def _check_finite(self, metrics: Line) -> None:
         check(
             math.isfinite(metrics.train_loss),
             f"epoch {metrics.epoch}: expected a step that is finite, all are skipped",
@@ -220,10 +213,8 @@ class Trainer:
         check(
             math.isfinite(metrics.test_loss),
             f"epoch {metrics.epoch}: expected a finite test loss, got {metrics.test_loss}: try a "
-            f"lower --learning-rate than {learning_rate(self._config):g}",
+            f"lower --learning-rate than {self._config.rate:g}",
         )
 
-
-def how_to_resume(directory: Path) -> str:
-    """The command that continues a run."""
-    return f"python -m scripts.{PROGRAM} --resume {directory}"
+    def _how_to_resume(self) -> str:
+        return f"python -m scripts.{self._config.PROGRAM} --resume {self._run.directory}"

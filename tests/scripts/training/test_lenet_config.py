@@ -86,7 +86,7 @@ def test_stored_run(run):
         (("program",), "train_regression", "expected a run of train_lenet, got 'train_regression'"),
         (("config", "epochs"), "twenty", "damaged: epochs: expected"),
         (("config", "epochs"), 0, "damaged: --epochs: expected at least 1"),
-        (("config",), None, "damaged: expected the values .*dataset, data_dir, epochs"),
+        (("config",), None, "damaged: expected the values .*dataset, data_dir, optimizer"),
         (("preprocessing", "fit"), 3, "damaged: fit: expected"),
     ],
 )

@@ -25,7 +25,7 @@ from scripts.command.signals import Interrupted
 from scripts.train_lenet import main
 from scripts.training import checkpoint, trainer
 from scripts.training.data import load
-from scripts.training.lenet_config import Config
+from scripts.training.lenet_config import Config, initial_position, make_optimizer, stored_run
 from tests.scripts.conftest import assert_same_run, files_of_at_most, parameters
 
 pytestmark = [pytest.mark.numbers, pytest.mark.usefixtures("quick")]
@@ -231,9 +231,8 @@ def image_of_step_1(whole) -> int:
 
 
 def checkpoint_like(directory, step):
-    config, _ = train_lenet.stored_run(directory)
-    optimizer = train_lenet.make_optimizer(config, steps=4)
-    _, position = train_lenet._initial(config, optimizer)
+    config, _ = stored_run(directory)
+    _, position = initial_position(config, make_optimizer(config, steps=4))
     assert step in checkpoint.steps(directory / "checkpoints")
     return position
 
