@@ -67,9 +67,7 @@ class Block(nnx.Module):
         self.gate_up = linear(width, 2 * hidden)
         self.down = linear(hidden, width, out_std)
 
-    def __call__(
-        self, h: jax.Array, angles: jax.Array, keys: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, h: jax.Array, angles: jax.Array, keys: jax.Array | None = None) -> jax.Array:
         """`h [B, T, width]`, `angles [T, size/2]`, and for dropout a key of each example."""
         query, key, value = self._qkv(h, angles)
         attended = jaxfn.dot_product_attention(query, key, value, is_causal=True)

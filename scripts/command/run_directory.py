@@ -124,6 +124,8 @@ def restore(kind: type[T], section: Any) -> T:
     values = {}
     for name, hint in hints.items():
         value = section[name]
+        if isinstance(value, list) and get_origin(hint) is tuple:  # JSON has no tuples
+            value = tuple(Path(v) if Path in get_args(hint) else v for v in value)
         if isinstance(value, str) and Path in (hint, *get_args(hint)):
             value = Path(value)
         if not _is_a(value, hint):
@@ -154,6 +156,8 @@ def keep_metrics(path: Path, lines: int) -> list[dict[str, Any]]:
 def _is_a(value: Any, hint: Any) -> bool:
     if get_origin(hint) is Literal:
         return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_is_a(v, get_args(hint)[0]) for v in value)
     if get_args(hint):
         return any(_is_a(value, option) for option in get_args(hint))
     if isinstance(value, bool):  # which Python counts among the integers
@@ -167,4 +171,6 @@ def _plain(value: Any) -> Any:
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

@@ -38,6 +38,23 @@ def plot_curves(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
     figure.savefig(path)
 
 
+def plot_text_curves(path: Path, metrics: Sequence[Mapping[str, float]]) -> None:
+    """Writes a PNG of a decoder's bits per byte by epoch, in training and on held-out text."""
+    figure = Figure(figsize=(7, 4.2), dpi=DPI, layout="constrained")
+    axis: Axes = figure.subplots()
+    epochs = [line["epoch"] for line in metrics]
+    for split, colour, label in (("train", BLUE, "train"), ("test", ORANGE, "held out")):
+        bits = [line[f"{split}_loss"] / math.log(2) for line in metrics]
+        axis.plot(epochs, bits, color=colour, marker="o", markersize=3.5, label=label)
+    axis.set(xlabel="epoch", ylabel="bits per byte")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(alpha=0.3)
+    axis.legend()
+    last = metrics[-1]["test_loss"] / math.log(2)
+    axis.set_title(f"{last:.3f} bits per held-out byte after {epochs[-1]} epochs")
+    figure.savefig(path)
+
+
 def plot_predictions(
     path: Path,
     images: np.ndarray,
