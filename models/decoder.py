@@ -13,10 +13,8 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 import jaxfn
-from models.layers import Linear
+from models.layers import Linear, fan_in_bound
 from models.rotary import rotary_angles, rotate
-
-STD = 0.02  # of the weights, as in GPT-2
 
 
 class Cache(NamedTuple):
@@ -37,7 +35,8 @@ class Block(nnx.Module):
     """A layer of `Decoder`: h ← h + attention(norm(h)), then h ← h + mlp(norm(h)).
 
     Args:
-      others: as for `Decoder`; `out_std` is that of the two projections onto the residual stream.
+      others: as for `Decoder`; `out_scale` is that of the two projections onto the residual
+        stream.
     """
 
     def __init__(
@@ -48,12 +47,12 @@ class Block(nnx.Module):
         hidden: int,
         *,
         dropout: float,
-        out_std: float,
+        out_scale: float,
         param_dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        def linear(n: int, m: int, std: float = STD) -> Linear:
-            init = jax.nn.initializers.normal(std)
+        def linear(n: int, m: int, scale: float = 1.0) -> Linear:
+            init = jax.nn.initializers.normal(scale * fan_in_bound(n))
             return Linear(
                 n, m, use_bias=False, kernel_init=init, param_dtype=param_dtype, rngs=rngs
             )
@@ -62,10 +61,10 @@ class Block(nnx.Module):
         self.kv_heads, self.dropout = kv_heads, dropout
         self.attention_norm = nnx.Param(jnp.ones(width, param_dtype))
         self.qkv = linear(width, width + 2 * kv_heads * self.size)
-        self.attention_out = linear(width, width, out_std)
+        self.attention_out = linear(width, width, out_scale)
         self.mlp_norm = nnx.Param(jnp.ones(width, param_dtype))
         self.gate_up = linear(width, 2 * hidden)
-        self.down = linear(hidden, width, out_std)
+        self.down = linear(hidden, width, out_scale)
 
     def __call__(self, h: jax.Array, angles: jax.Array, keys: jax.Array | None = None) -> jax.Array:
         """`h [B, T, width]`, `angles [T, size/2]`, and for dropout a key of each example."""
@@ -110,7 +109,7 @@ class Decoder(nnx.Module):
 
     Norms stand before each part, positions are rotary, several heads of queries share one of keys
     and values, and the embedding is the head's matrix, too. No biases. With a vocabulary of 256
-    and the sizes by default it has 822,912 parameters. The layers' parameters are stacked, their
+    and the sizes by default it has 758,912 parameters. The layers' parameters are stacked, their
     first dimension is the layer, and one `jax.lax.scan` runs them: the program does not grow with
     their number.
 
@@ -124,8 +123,9 @@ class Decoder(nnx.Module):
       dropout: rate, on the embedding and on what each part of a layer adds; only where keys are
         given.
       param_dtype: dtype of the parameters.
-      rngs: stream `params` draws the parameters: normal, of standard deviation 0.02, what is added
-        to the residual stream 0.02/√(2 layers).
+      rngs: stream `params` draws the parameters: normal, of standard deviation 1/√fan_in (the
+        embedding as the head), what is added to the residual stream divided by √(2 layers). At
+        widths like the default's that learns faster than GPT-2's 0.02.
 
     Raises:
       ValueError: if the sizes do not fit each other.
@@ -160,13 +160,13 @@ class Decoder(nnx.Module):
         @nnx.split_rngs(splits=layers)
         @nnx.vmap
         def blocks(rngs: nnx.Rngs) -> Block:
-            out_std = STD / math.sqrt(2 * layers)
+            out_scale = 1 / math.sqrt(2 * layers)
             return Block(
                 width, heads, kv_heads, hidden,
-                dropout=dropout, out_std=out_std, param_dtype=param_dtype, rngs=rngs,
+                dropout=dropout, out_scale=out_scale, param_dtype=param_dtype, rngs=rngs,
             )  # fmt: skip
 
-        init = jax.nn.initializers.normal(STD)
+        init = jax.nn.initializers.normal(fan_in_bound(width))
         self.dropout, self.layers = dropout, layers
         self.embedding = nnx.Param(init(rngs.params(), (vocabulary, width), param_dtype))
         self.blocks = blocks(rngs)

@@ -46,9 +46,9 @@ class Config(TrainingFlags):
     """Features within SwiGLU."""
     dropout: float = 0.0
     """Rate of the features left out, in training."""
-    epochs: int = 5
+    epochs: int = 4
     """How often the text passes."""
-    batch_size: int = 4
+    batch_size: int = 2
     """Pieces of --context bytes per step."""
     learning_rate: float | None = None
     """The highest one; by default 0.004."""

@@ -1,0 +1,96 @@
+"""Text from a trained decoder."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from scripts import generate, train_decoder
+from scripts.generate import Config, main
+from scripts.training import decoder_config, language
+from scripts.training.decoder_config import restore_params, stored_run
+
+pytestmark = pytest.mark.numbers
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny run, with its end: curves and a sample."""
+    root = tmp_path_factory.mktemp("runs")
+    (root / "text").write_bytes(b"abcdefgh" * 40)
+    config = decoder_config.Config(
+        text=(root / "text",), context=8, width=8, layers=2, heads=2, kv_heads=1, hidden=8,
+        epochs=1, batch_size=6, learning_rate=0.05, run_dir=root, name="run", quiet=True,
+    )  # fmt: skip
+    return train_decoder.main(config).directory
+
+
+def test_what_the_run_leaves(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "checkpoints", "curves.png", "sample.txt"}
+    assert (run / "sample.txt").read_text().startswith("The ")
+
+
+def test_the_most_probable_bytes_are_those_of_the_whole_pass(run, capsys):
+    text = main(Config(run, "abc", tokens=5, temperature=0.0))
+    assert capsys.readouterr().out == f"{text}\n"
+    graphdef, params = restore_params(run, stored_run(run)[0])
+    model = nnx.merge(graphdef, params)
+    expected = b"abc"
+    for _ in range(5):
+        logits = model(jnp.asarray([[*expected]]))
+        expected += bytes([int(logits[0, -1].argmax())])
+    assert text == expected.decode(errors="replace")
+
+
+def test_seeds(run):
+    config = Config(run, "é", tokens=20, temperature=2.0)
+    first, again, other = (main(dataclasses.replace(config, seed=seed)) for seed in (0, 0, 1))
+    assert first == again != other
+    assert first.startswith("é")
+
+
+def test_draws():
+    logits = jnp.log(jnp.array([[0.5, 0.3, 0.15, 0.05]]))
+
+    def draw(top_k, temperature):
+        keys = jax.random.split(jax.random.key(0), 4000)
+        drawn = jax.vmap(language.sample_bytes, (None, 0, None, None))(
+            logits, keys, jnp.float32(temperature), top_k
+        )
+        return np.bincount(np.asarray(drawn).ravel(), minlength=4) / 4000
+
+    np.testing.assert_allclose(draw(None, 1), [0.5, 0.3, 0.15, 0.05], atol=0.03)
+    np.testing.assert_allclose(draw(2, 1), [0.625, 0.375, 0, 0], atol=0.03)
+    squares = np.array([0.25, 0.09, 0.0225, 0.0025])
+    np.testing.assert_allclose(draw(9, 0.5), squares / squares.sum(), atol=0.03)
+    np.testing.assert_array_equal(draw(None, 0), [1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--prompt", ""], "error: --prompt: expected at least one character"),
+        (["--prompt", "a", "--tokens", 0], "error: --tokens: expected at least 1, got 0"),
+        (["--prompt", "a", "--temperature", -1], "error: --temperature: expected at least 0"),
+        (["--prompt", "a", "--top-k", 0], "error: --top-k: expected at least 1, got 0"),
+    ],
+)
+def test_wrong_flags(run, command_line, flags, message):
+    code, error = command_line(generate, "--run", run, *flags)
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith(message)
+
+
+def test_wrong_runs(run, tmp_path, command_line):
+    (tmp_path / "config.json").write_text('{"program": "train_lenet"}')
+    for folder, message in [
+        (tmp_path / "absent", "config.json: cannot be read: No such file"),
+        (tmp_path, "config.json: expected a run of train_decoder, got 'train_lenet'"),
+    ]:
+        code, error = command_line(generate, "--run", folder, "--prompt", "a")
+        assert (code, error.count("\n")) == (2, 1)
+        assert message in error
