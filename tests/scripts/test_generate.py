@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from scripts import generate, train_decoder
+from scripts import export, generate, predict, train_decoder
+from scripts.command.program import UserError
 from scripts.generate import Config, main
-from scripts.training import decoder_config, language
+from scripts.training import decoder_config, language, model_file
 from scripts.training.decoder_config import restore_params, stored_run
 
 pytestmark = pytest.mark.numbers
@@ -68,6 +69,20 @@ def test_draws():
     squares = np.array([0.25, 0.09, 0.0225, 0.0025])
     np.testing.assert_allclose(draw(9, 0.5), squares / squares.sum(), atol=0.03)
     np.testing.assert_array_equal(draw(None, 0), [1, 0, 0, 0])
+
+
+def test_a_file_with_the_program(run, tmp_path):
+    """For any number of texts of any length; a program for images says that it is none."""
+    path = export.main(export.Config(run, tmp_path / "decoder.jaxfn"))
+    program = model_file.read_decoder(path)
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    model = nnx.merge(*restore_params(run, stored_run(run)[0]))
+    for shape in ((1, 1), (3, 5)):
+        tokens = jax.random.randint(jax.random.key(0), shape, 0, 256)
+        found = program.call(tokens)
+        np.testing.assert_allclose(found, model(tokens)[:, -1], rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="expected a model of the kind 'images', got 'decoder'"):
+        predict.main(predict.Config((tmp_path / "image.png",), model=path))
 
 
 @pytest.mark.parametrize(
