@@ -6,6 +6,9 @@ import dataclasses
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -152,6 +155,31 @@ def test_parts_and_devices_change_nothing_but_rounding(tiny):
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a.train_loss, b.train_loss, rtol=1e-5)
         np.testing.assert_allclose(a.test_loss, b.test_loss, rtol=1e-5)
+
+
+@pytest.mark.long
+def test_two_processes_train_as_one(tiny):
+    """To rounding, which is not the same without most of XLA's passes."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{listener.getsockname()[1]}"
+    flags = [
+        "--text", tiny.text[0], "--context", 8, "--width", 8, "--layers", 2, "--heads", 2,
+        "--kv-heads", 1, "--hidden", 8, "--epochs", 2, "--batch-size", 6, "--dropout", 0.25,
+        "--run-dir", tiny.run_dir, "--name", "two", "--quiet", "--coordinator", coordinator,
+        "--num-processes", 2, "--process-id",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "scripts.train_decoder", *map(str, flags)]
+    # One device each, whatever the tests have.
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    processes = [subprocess.Popen([*command, str(i)], env=environment) for i in range(2)]
+    assert [process.wait(200) for process in processes] == [0, 0]
+    alone = main(dataclasses.replace(tiny, name="alone")).history
+    lines = (tiny.run_dir / "two" / "metrics.jsonl").read_text().splitlines()
+    for a, b in zip(alone, map(json.loads, lines), strict=True):
+        np.testing.assert_allclose(a.train_loss, b["train_loss"], rtol=1e-5)
+        np.testing.assert_allclose(a.test_loss, b["test_loss"], rtol=1e-5)
+    assert (tiny.run_dir / "two" / "sample.txt").read_text().startswith("The ")
 
 
 @pytest.mark.long
