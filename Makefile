@@ -26,7 +26,7 @@ QUICK := $(addprefix tests/, faults models/test_layers.py models/test_regression
   jaxfn/comparison/rendering jaxfn/comparison/verdict \
   scripts/command scripts/wild scripts/test_map.py \
   $(addprefix scripts/training/test_, archives.py data.py epoch_metrics.py idx.py images.py \
-    resuming.py))
+    resuming.py text.py))
 
 .PHONY: train test quick long lint docs parity compare bench environment clean
 

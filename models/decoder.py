@@ -155,7 +155,10 @@ class Decoder(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        _check_sizes(vocabulary, width, layers, heads, kv_heads, hidden, dropout)
+        check_sizes(
+            width=width, layers=layers, heads=heads, kv_heads=kv_heads, hidden=hidden,
+            vocabulary=vocabulary, dropout=dropout,
+        )  # fmt: skip
 
         @nnx.split_rngs(splits=layers)
         @nnx.vmap
@@ -285,15 +288,17 @@ def _dropout(keys: jax.Array | None, part: int, x: jax.Array, *, rate: float) ->
     return jax.vmap(of_example)(keys, x)
 
 
-def _check_sizes(
-    vocabulary: int,
+def check_sizes(
+    *,
     width: int,
     layers: int,
     heads: int,
     kv_heads: int,
     hidden: int,
-    dropout: float,
+    vocabulary: int = 1,
+    dropout: float = 0.0,
 ) -> None:
+    """Raises `ValueError` unless `Decoder` takes such sizes."""
     sizes = {
         "vocabulary": vocabulary, "width": width, "layers": layers, "heads": heads,
         "kv_heads": kv_heads, "hidden": hidden,

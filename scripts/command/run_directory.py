@@ -125,7 +125,8 @@ def restore(kind: type[T], section: Any) -> T:
     for name, hint in hints.items():
         value = section[name]
         if isinstance(value, list) and get_origin(hint) is tuple:  # JSON has no tuples
-            value = tuple(Path(v) if Path in get_args(hint) else v for v in value)
+            paths = Path in get_args(hint)
+            value = tuple(Path(v) if paths and isinstance(v, str) else v for v in value)
         if isinstance(value, str) and Path in (hint, *get_args(hint)):
             value = Path(value)
         if not _is_a(value, hint):

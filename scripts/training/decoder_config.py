@@ -86,8 +86,14 @@ def check_config(config: Config) -> None:
         f"--weight-decay: expected at least 0, got {config.weight_decay}",
     )
     try:
-        jax.eval_shape(lambda: split_model(make_model(config, nnx.Rngs(0)))[1])
-    except ValueError as error:  # the model says itself which sizes fit each other
+        models.decoder.check_sizes(
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            hidden=config.hidden,
+        )
+    except ValueError as error:
         raise UserError(f"--width, --heads, --kv-heads: {error}") from error
 
 

@@ -161,9 +161,9 @@ def _parts(path: Path) -> tuple[bytes, bytes]:
 def _head(path: Path, line: bytes, kind: str) -> dict[str, Any]:
     try:
         head = json.loads(line)
-        found = head["kind"] if "kind" in head else IMAGES
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: damaged: {error}") from error
+    found = head.get("kind", IMAGES) if isinstance(head, dict) else IMAGES
     check(found == kind, f"{path}: expected a model of the kind {kind!r}, got {found!r}")
     return head
 

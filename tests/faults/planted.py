@@ -275,6 +275,20 @@ BESIDE = [
         tests=("tests/models/test_regression.py", "tests/parity"),
     ),
     *_of(
+        "models/decoder.py",
+        ("jnp.arange(keys.shape[1]) <= at[:, None]", "jnp.arange(keys.shape[1]) < at[:, None]"),
+        (
+            "        angles = self._angles(cache.position + jnp.arange(tokens.shape[1]))",
+            "        angles = self._angles(jnp.arange(tokens.shape[1]))",
+        ),
+        tests=("tests/models/test_decoder.py",),
+    ),
+    *_of(
+        "models/rotary.py",
+        ("b * cos + a * sin", "b * cos - a * sin"),
+        tests=("tests/models/test_rotary.py",),
+    ),
+    *_of(
         "models/lenet.py",
         (
             "    return (after_conv1 - kernel_size + 1) // 2",

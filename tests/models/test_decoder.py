@@ -11,7 +11,6 @@ from flax import nnx
 
 import jaxfn
 import models
-from models.rotary import rotary_angles, rotate
 from scripts.training.step import split_model
 
 pytestmark = pytest.mark.numbers
@@ -167,26 +166,6 @@ def test_bfloat16():
     np.testing.assert_allclose(model.loss(TOKENS, LABELS), merged().loss(TOKENS, LABELS), rtol=0.02)
 
 
-def test_a_rotation_depends_on_the_difference_of_positions():
-    q, k = jax.random.normal(jax.random.key(4), (2, 1, 1, 8))
-    products = [
-        jnp.vdot(rotate(q, rotary_angles([t], 8)), rotate(k, rotary_angles([t + 3], 8)))
-        for t in (0, 5, 100)
-    ]
-    np.testing.assert_allclose(products, products[0], rtol=1e-4)
-    assert not jnp.allclose(products[0], jnp.vdot(q, k))
-
-
-def test_the_transpose_of_a_rotation_is_its_inverse():
-    """Which is why it has no rule of its own: JAX's transpose is it, and keeps no features."""
-    x = jax.random.normal(jax.random.key(5), (2, 3, 4, 8))
-    angles = rotary_angles(jnp.arange(3), 8)
-    (back,) = jax.linear_transpose(lambda x: rotate(x, angles), x)(rotate(x, angles))
-    np.testing.assert_allclose(back, x, rtol=1e-5, atol=1e-6)
-    (inverse,) = jax.vjp(lambda x: rotate(x, angles), x)[1](x)
-    np.testing.assert_allclose(inverse, rotate(x, -angles), rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -200,8 +179,3 @@ def test_the_transpose_of_a_rotation_is_its_inverse():
 def test_sizes_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=f"Decoder: {message}"):
         models.Decoder(11, **SIZES | changes, rngs=nnx.Rngs(0))
-
-
-def test_an_odd_number_of_features_has_no_pairs():
-    with pytest.raises(ValueError, match="rotary_angles: expected an even number"):
-        rotary_angles(jnp.arange(3), 7)

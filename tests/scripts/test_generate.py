@@ -11,7 +11,7 @@ from flax import nnx
 from scripts import export, generate, predict, train_decoder
 from scripts.command.program import UserError
 from scripts.generate import Config, main
-from scripts.training import decoder_config, language, model_file
+from scripts.training import decoder_config, model_file
 from scripts.training.decoder_config import restore_params, stored_run
 
 pytestmark = pytest.mark.numbers
@@ -52,23 +52,6 @@ def test_seeds(run):
     first, again, other = (main(dataclasses.replace(config, seed=seed)) for seed in (0, 0, 1))
     assert first == again != other
     assert first.startswith("é")
-
-
-def test_draws():
-    logits = jnp.log(jnp.array([[0.5, 0.3, 0.15, 0.05]]))
-
-    def draw(top_k, temperature):
-        keys = jax.random.split(jax.random.key(0), 4000)
-        drawn = jax.vmap(language.sample_bytes, (None, 0, None, None))(
-            logits, keys, jnp.float32(temperature), top_k
-        )
-        return np.bincount(np.asarray(drawn).ravel(), minlength=4) / 4000
-
-    np.testing.assert_allclose(draw(None, 1), [0.5, 0.3, 0.15, 0.05], atol=0.03)
-    np.testing.assert_allclose(draw(2, 1), [0.625, 0.375, 0, 0], atol=0.03)
-    squares = np.array([0.25, 0.09, 0.0225, 0.0025])
-    np.testing.assert_allclose(draw(9, 0.5), squares / squares.sum(), atol=0.03)
-    np.testing.assert_array_equal(draw(None, 0), [1, 0, 0, 0])
 
 
 def test_a_file_with_the_program(run, tmp_path):

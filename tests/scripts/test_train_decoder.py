@@ -21,7 +21,6 @@ from scripts.train_decoder import main
 from scripts.training import checkpoint, trainer
 from scripts.training.decoder_config import (
     Config,
-    check_config,
     initial_position,
     make_optimizer,
     stored_run,
@@ -237,31 +236,3 @@ def test_a_run_cannot_be_prolonged(tiny, tmp_path, command_line):
     code, error = command_line(train_decoder, "--resume", directory, "--epochs", 3)
     assert code == 2
     assert "--epochs: the run has 2, got 3 (a run cannot be prolonged)" in error
-
-
-def test_the_rate_rises_and_falls():
-    config = Config(warmup=0.2, weight_decay=0.0, learning_rate=1.0)
-    params = {"norm": np.ones(3, np.float32), "blocks": {}}
-    optimizer, updates = make_optimizer(config, steps=20), []
-    state = optimizer.init(params)
-    for _ in range(20):
-        update, state = jax.jit(optimizer.update)(params, state, params)
-        updates.append(-float(update["norm"][0]))
-    assert updates[0] < updates[2] < updates[4] == pytest.approx(1, rel=1e-3)
-    assert updates[4] > updates[10] > updates[19] > 0
-    assert updates[19] < 0.05
-
-
-def test_matrices_alone_decay():
-    config = Config(width=8, layers=2, heads=2, kv_heads=1, hidden=8, learning_rate=1.0)
-    optimizer = make_optimizer(config, steps=1)
-    _, start = initial_position(config, optimizer)
-    params = start.state.params
-    zeros = jax.tree.map(np.zeros_like, params)
-    updates, _ = optimizer.update(zeros, start.state.opt_state, params)
-    for path, update in jax.tree_util.tree_flatten_with_path(updates)[0]:
-        assert ("norm" in str(path)) == (not np.any(update)), path
-
-
-def test_flags_by_default_make_sense():
-    check_config(Config())

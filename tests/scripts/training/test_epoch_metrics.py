@@ -7,7 +7,7 @@ import pytest
 
 from scripts.command import run_directory
 from scripts.command.program import UserError
-from scripts.training.epoch_metrics import EpochMetrics, best, keep_history
+from scripts.training.epoch_metrics import EpochMetrics, TextMetrics, best, keep_history
 
 
 def line(epoch, **changes):
@@ -32,6 +32,13 @@ def test_best():
         line(4, test_accuracy=0.7, test_loss=0.8),
     ]
     assert best(history).epoch == 3
+
+
+def test_the_best_of_a_text():
+    history = [
+        TextMetrics(i, i, 1.0, loss, loss, 0, 1.0, 1.0) for i, loss in enumerate((3, 2, 2.5))
+    ]
+    assert best(history).epoch == 1
 
 
 def test_a_line_says_what_was_skipped():

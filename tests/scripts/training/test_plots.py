@@ -27,6 +27,22 @@ def check_png(path, width, height):
     assert pixels[..., :3].std() > 0.05
 
 
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_text_curves(tmp_path, saved, epochs):
+    metrics = [
+        {"epoch": i, "train_loss": np.log(2) / i, "test_loss": np.log(4) / i}
+        for i in range(1, epochs + 1)
+    ]
+    plots.plot_text_curves(tmp_path / "curves.png", metrics)
+    check_png(tmp_path / "curves.png", 840, 504)
+    (figure,) = saved
+    (axis,) = figure.axes
+    train, test = (line.get_ydata() for line in axis.lines)
+    np.testing.assert_allclose(train, [1 / i for i in range(1, epochs + 1)])
+    np.testing.assert_allclose(test, 2 * train)
+    assert axis.get_title() == f"{2 / epochs:.3f} bits per held-out byte after {epochs} epochs"
+
+
 @pytest.mark.parametrize("epochs", [1, 30])
 def test_curves(tmp_path, saved, epochs):
     metrics = [

@@ -2,13 +2,11 @@
 
 import hashlib
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from scripts.command.program import UserError
-from scripts.training.language import make_random_crop
 from scripts.training.text import load, pieces, python_text
 
 pytestmark = pytest.mark.numbers
@@ -63,18 +61,6 @@ def test_by_default_it_is_english():
 def test_pieces():
     found = pieces(np.arange(7), 2, 4)
     np.testing.assert_array_equal(found, [[0, 1, 2, 3], [2, 3, 4, 5]])
-
-
-def test_crops_begin_anywhere_in_the_first_half():
-    made = jnp.asarray(pieces(np.arange(200, dtype=np.uint8), 5, 10))
-    crop = jax.jit(make_random_crop(5))
-    crops = [crop(jax.random.key(i), made) for i in range(20)]
-    for tokens, keys in crops:
-        assert (tokens.shape, tokens.dtype, keys.shape) == ((39, 6), jnp.int32, (39,))
-        np.testing.assert_array_equal(jnp.diff(tokens), 1)
-    begins = jnp.stack([tokens[:, 0] for tokens, _ in crops]) - 5 * jnp.arange(39)
-    assert set(np.unique(begins)) == {0, 1, 2, 3, 4}
-    assert len(np.unique(jax.random.key_data(crops[0].keys), axis=0)) == 39
 
 
 def test_errors(tmp_path, file):
