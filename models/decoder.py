@@ -178,6 +178,10 @@ class Decoder(nnx.Module):
     def __call__(self, tokens: ArrayLike) -> jax.Array:
         return self._logits(self.hidden(tokens))
 
+    def next_logits(self, tokens: ArrayLike) -> jax.Array:
+        """The logits of the token after the last one: `[B, vocabulary]`."""
+        return self._logits(self.hidden(tokens)[:, -1])
+
     def hidden(self, tokens: ArrayLike, *, keys: jax.Array | None = None) -> jax.Array:
         """What the head sees: `[B, T, width]`.
 

@@ -24,7 +24,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import export
 
-import jaxfn
 from scripts.command import run_directory
 from scripts.command.device import environment
 from scripts.command.program import run_program
@@ -88,7 +87,7 @@ def export_decoder(graphdef: nnx.GraphDef, params: Any) -> export.Exported:
 
     def next_logits(tokens: jax.Array) -> jax.Array:
         model: Any = nnx.merge(graphdef, params)
-        return jaxfn.linear(model.hidden(tokens)[:, -1], model.embedding[...].T)
+        return model.next_logits(tokens)
 
     tokens = jax.ShapeDtypeStruct(export.symbolic_shape("n, t"), jnp.int32)
     return export.export(jax.jit(next_logits), platforms=PLATFORMS)(tokens)
