@@ -187,6 +187,7 @@ def _layer_norm_tangent(
     epsilon: float,
 ) -> jax.Array:
     # Kept is μ, not r: of x and μ one sum gives r, along with those of ȳ; of x and r none gives μ.
+    # Where a mesh divides the features, that sum is one number a row more between devices.
     centred = x.astype(mean.dtype) - mean
     r = _reciprocal_root(centred, epsilon)
     terms = []
