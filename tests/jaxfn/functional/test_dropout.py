@@ -72,6 +72,7 @@ def test_a_dropped_element_is_0_whatever_it_was(value):
         np.testing.assert_array_equal(array, np.where(kept, value, 0))
 
 
+@pytest.mark.present_checkpoint
 @each_key
 def test_the_key_alone_is_kept(key):
     kept = jax.tree.leaves(jax.vjp(lambda x: dropped(key, x), ONES)[1])
@@ -79,6 +80,7 @@ def test_the_key_alone_is_kept(key):
     assert all(leaf.ndim == 0 or leaf.shape == (2,) for leaf in kept)
 
 
+@pytest.mark.present_checkpoint
 def test_layers_keep_no_mask():
     keys = jax.random.split(NEW, 5)
     step = lambda h, key: (dropped(key, h), None)  # noqa: E731

@@ -92,6 +92,7 @@ def test_gelu_keeps_its_digits_where_tanh_is_near_minus_1():
         np.testing.assert_allclose(found, e, rtol=2e-5)
 
 
+@pytest.mark.present_checkpoint
 @each
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_the_inputs_alone_are_kept(name, fun, plain, dtype):
@@ -110,6 +111,7 @@ def test_an_input_that_needs_no_gradient_costs_nothing(fun, plain):
     assert_close(for_gate, exact(plain, [gate, up], up)[1:2], 1e-6)
 
 
+@pytest.mark.present_checkpoint
 @pytest.mark.parametrize(
     ("fun", "functions"),
     [
@@ -190,6 +192,7 @@ def plain_layer_norm(x, scale):
     return centred * lax.rsqrt(jnp.var(x, -1, keepdims=True) + 1e-6) * scale
 
 
+@pytest.mark.present_checkpoint
 @pytest.mark.optimized
 @pytest.mark.parametrize(
     ("ours", "plain"),

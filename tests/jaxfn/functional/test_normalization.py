@@ -50,6 +50,7 @@ def gradient(norm, x):
     return jax.grad(lambda x: jnp.vdot(norm(x), cotangent(x)))(x)
 
 
+@pytest.mark.present_checkpoint
 @each_norm
 @pytest.mark.parametrize(("dtype", "size"), [("bfloat16", 2), ("float32", 4)])
 def test_kept_are_x_in_its_own_dtype_the_scale_and_one_number_a_row(
@@ -63,6 +64,7 @@ def test_kept_are_x_in_its_own_dtype_the_scale_and_one_number_a_row(
     assert sum(leaf.nbytes for leaf in kept) == 24 * size + 24 + 16
 
 
+@pytest.mark.present_checkpoint
 def test_a_gradient_that_is_not_needed_costs_nothing():
     x, scale, bias = draw((4, 6), (6,), (6,))
     of_scale = jax.tree.leaves(jax.vjp(lambda scale: jaxfn.rms_norm(x, scale), scale)[1])
