@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec as P
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxfn._jax_internals import checkpointed_tangent
 from jaxfn.functional import _token_chunks
@@ -114,28 +114,33 @@ def linear_cross_entropy(
     dtype = jnp.result_type(*(a for a in arrays[:3] if a is not None))
     if reduction == "none":
         return _linear_cross_entropies(*arrays, terms).astype(dtype)
-    total = _linear_cross_entropy(*arrays, terms)
-    if reduction == "mean":
-        count = arrays[3].size if where is None else jnp.sum(arrays[4])
-        total = total / jnp.maximum(count, 1).astype(total.dtype)
-    return total.astype(dtype)
+    return _linear_cross_entropy(*arrays, _share(*arrays[3:], reduction, dtype), terms).astype(
+        dtype
+    )
 
 
 _REDUCTIONS = ("mean", "sum", "none")
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
+def _share(labels: jax.Array, kept: Any, reduction: str, dtype: DTypeLike) -> jax.Array:
+    """What the loss of each token counts: 1 for a sum, 1 through their number for a mean."""
+    count = labels.size if kept is None else jnp.sum(kept)
+    return 1 / jnp.maximum(count if reduction == "mean" else 1, 1).astype(accumulator(dtype))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(6,))
 def _linear_cross_entropy(
-    x: Any, weight: Any, bias: Any, labels: Any, kept: Any, terms: Terms
+    x: Any, weight: Any, bias: Any, labels: Any, kept: Any, share: jax.Array, terms: Terms
 ) -> jax.Array:
-    return jnp.sum(_all_losses((x, weight, bias, labels, kept), None, terms)[0])
+    return share * jnp.sum(_all_losses((x, weight, bias, labels, kept), None, terms)[0])
 
 
 @functools.partial(_linear_cross_entropy.defjvp, symbolic_zeros=True)
 def _linear_cross_entropy_jvp(terms: Terms, primals: Any, tangents: Any) -> Any:
-    # L = Σ ℓ is a number, so that its gradients can be had before anything is known of L̄:
-    #   d = ∂ℓ/∂z,   x̄ = d Wᵀ,   W̄ = xᵀ d,   b̄ = Σ d,   and L̇ = ⟨x̄, ẋ⟩ + ⟨W̄, Ẇ⟩ + ⟨b̄, ḃ⟩,
-    # of which JAX makes L̄·x̄, L̄·W̄ and L̄·b̄. A chunk's logits are made once, and never kept.
+    # L = η Σ ℓ, η the share, is a number: its gradients can be had before L̄ is known,
+    #   d = η ∂ℓ/∂z,   x̄ = d Wᵀ,   W̄ = xᵀ d,   b̄ = Σ d,   and L̇ = ⟨x̄, ẋ⟩ + ⟨W̄, Ẇ⟩ + ⟨b̄, ḃ⟩,
+    # of which JAX makes L̄·x̄, L̄·W̄ and L̄·b̄; where L is the loss L̄ is 1, and the product nothing. A
+    # chunk's logits are made once, and never kept.
     dots = [None if isinstance(dot, SymbolicZero) else dot for dot in tangents[:3]]
     needed = tuple(dot is not None for dot in dots)
     total, gradients = _in_chunks(primals, _total_and_gradients, needed, terms)
@@ -161,13 +166,14 @@ def _in_chunks_jvp(fun: Any, needed: Any, terms: Terms, primals: Any, tangents: 
 
 
 def _total_and_gradients(primals: Any, needed: Any, terms: Terms) -> tuple[jax.Array, Any]:
-    """Σ ℓ, and the gradients x̄, W̄ and b̄ of it, with None for one that is not needed; W̄ and b̄, sums
-    over tokens, in float32 at least."""
+    """η Σ ℓ, and its gradients x̄, W̄ and b̄, with None for one that is not needed; W̄ and b̄, sums over
+    tokens, in float32 at least."""
     types = [jax.typeof(a) if n else None for a, n in zip(primals[:3], needed, strict=True)]
     of_x, of_weight, of_bias = needed
 
     def on_automatic_axes(*primals: Any) -> tuple[jax.Array, Any]:
-        layout, chunks, weight, bias = _prepared(*primals)
+        *arrays, share = primals
+        layout, chunks, weight, bias = _prepared(*arrays)
         wide = accumulator(weight.dtype)
 
         @functools.partial(jax.checkpoint, prevent_cse=False)  # in second order
@@ -176,7 +182,7 @@ def _total_and_gradients(primals: Any, needed: Any, terms: Terms) -> tuple[jax.A
             x, labels, kept = chunk
             z = logits(x, weight, bias, terms)
             of = statistics(z, labels)
-            d = slopes(z, of, labels, kept, terms)
+            d = share * slopes(z, of, labels, kept, terms)
             if of_bias:
                 bias_bar = bias_bar + jnp.sum(d, axis=0)
             d = d.astype(weight.dtype)
@@ -195,7 +201,7 @@ def _total_and_gradients(primals: Any, needed: Any, terms: Terms) -> tuple[jax.A
             lambda sums, chunk: step_of_all(sums, chunk, weight, bias), sums, chunks, (weight, bias)
         )
         each_loss, x_bar = jax.tree.map(layout.join, found)
-        return jnp.sum(each_loss), (x_bar, *jax.tree.map(layout.total, sums))
+        return share * jnp.sum(each_loss), (x_bar, *jax.tree.map(layout.total, sums))
 
     out_specs = P(), tuple(None if t is None else t.sharding.spec for t in types)
     return automatically(on_automatic_axes, primals, out_specs)

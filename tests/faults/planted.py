@@ -84,7 +84,7 @@ OPERATIONS = [
             "x, labels = jnp.where(kept[..., None], x, 0), jnp.where(kept, labels, 0)",
             "labels = jnp.where(kept, labels, 0)",
         ),
-        ("total = total / jnp.maximum(count, 1)", "total = total / jnp.maximum(arrays[3].size, 1)"),
+        ("else jnp.sum(kept)", "else labels.size"),
     ),
     *_operation(
         "activation",

@@ -133,7 +133,7 @@ def test_what_it_prints_and_leaves(tiny, capsys):
         assert line.bits_per_byte == line.test_loss / np.log(2)
     stored, source = stored_run(result.directory)
     assert (stored.text, source.bytes) == (tiny.text, 225)
-    assert result.history[1].train_loss < result.history[0].train_loss
+    assert result.history[1].test_loss < result.history[0].test_loss
 
 
 def test_rules_agree(tiny):
