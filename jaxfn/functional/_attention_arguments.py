@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxfn.functional._attention_tiles import Mask
+from jaxfn.functional._attention_layout import Mask
 from jaxfn.functional._checks import INTEGER, REAL, as_array, check_int, check_number
 
 _OP = "dot_product_attention"

@@ -1,17 +1,11 @@
 """Attention a tile of its weights at a time: some queries by some keys of some heads.
 
-Queries are `[B, T, K, G, H]`, with G heads that share each of the K heads of keys and values,
-`[B, S, K, H]`. Inside, blocks of queries are `[blocks, B, K, R, H]` with R = G · rows, blocks of
-keys `[blocks, B, K, columns, H]`, and a tile of weights is `[B, K, R, columns]`, or
-`[B, K, columns, R]`: B and K may be divided among devices, and stay dimensions of their own.
+A tile is `[B, K, R, columns]`, or `[B, K, columns, R]`, with the blocks of `_attention_layout`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import itertools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -19,120 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxfn.functional._attention_layout import (
+    Arrays,
+    Mask,
+    Tiling,
+    column_blocks,
+    columns_back,
+    in_blocks,
+    row_blocks,
+    rows_back,
+)
 from jaxfn.functional._partition import automatic_devices, scan, varying
 from jaxfn.functional._rules import accumulator
-
-# A tile that a core of a CPU computes out of its cache: the products are as fast as large ones,
-# and a causal mask leaves few weights that are computed for nothing.
-ROWS, COLUMNS, ELEMENTS = 256, 256, 2**16
-
-# Elsewhere a step costs more and memory is faster: all heads at once, and all weights, as in the
-# plain program, up to 2^28 of them (1 GiB of float32).
-MOST_ELEMENTS, LARGE = 2**28, 1024
-
-
-class Mask(NamedTuple):
-    """What is known of the mask when the program is made: the query t sees the key s if
-    t - left ≤ s ≤ t + right; None is no bound."""
-
-    left: int | None
-    right: int | None
-
-
-class Arrays(NamedTuple):
-    """What else decides about the weights, each an array or None.
-
-    Attributes:
-      bias: `[B | 1, K | 1, G | 1, T | 1, S | 1]`, added to the logits.
-      keep: of booleans, likewise, which weights there are.
-      query_lengths: `[B]`, the number of queries.
-      key_lengths: `[B]`, the number of keys.
-    """
-
-    bias: jax.Array | None
-    keep: jax.Array | None
-    query_lengths: jax.Array | None
-    key_lengths: jax.Array | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiling:
-    """How the weights of T queries by S keys are cut: `rows` by `columns`, of `batch` examples
-    and `heads` heads of keys at a time; `narrow` says whether the weights are rounded to the dtype
-    of what they are multiplied with, as 16-bit products ask for."""
-
-    queries: Any
-    keys: Any
-    rows: Any
-    columns: Any
-    batch: Any
-    heads: Any
-    narrow: bool = False
-
-    @property
-    def row_blocks(self) -> int:
-        return _blocks(self.queries, self.rows)
-
-    @property
-    def column_blocks(self) -> int:
-        return _blocks(self.keys, self.columns)
-
-    def rounded(self, weights: jax.Array, factor: jax.Array) -> jax.Array:
-        """The weights as they are multiplied with `factor`."""
-        return weights.astype(factor.dtype) if self.narrow else weights
-
-    def seen(self, mask: Mask) -> np.ndarray:
-        """The tiles in which the mask leaves anything, `[tiles, 2]`, those of a row together."""
-
-        def is_seen(row: int, column: int) -> bool:
-            first, last = row * self.rows, min((row + 1) * self.rows, self.queries) - 1
-            low = 0 if mask.left is None else first - mask.left
-            high = self.keys if mask.right is None else last + mask.right
-            return column * self.columns <= high and (column + 1) * self.columns > low
-
-        if not all(isinstance(n, int) for n in (self.queries, self.keys)):
-            return np.zeros((1, 2), np.int32)  # one tile
-        pairs = itertools.product(range(self.row_blocks), range(self.column_blocks))
-        return np.array([p for p in pairs if is_seen(*p)], np.int32).reshape(-1, 2)
-
-
-def _blocks(size: Any, block: Any) -> int:
-    return -(-size // block) if isinstance(size, int) else 1
-
-
-def small_tiles(q: jax.Array, k: jax.Array) -> Tiling:
-    """Tiles for a core of a CPU."""
-    batch, queries, heads, group, _ = q.shape
-    rows, columns = _even(queries, max(ROWS // group, 1)), _even(k.shape[1], COLUMNS)
-    # What may be divided among devices is not stepped through: each has its own at once.
-    known = all(isinstance(size, int) for size in (batch, heads, rows, columns))
-    if not known or automatic_devices() > 1:
-        return Tiling(queries, k.shape[1], rows, columns, batch, heads)
-    at_once = max(ELEMENTS // (group * rows * columns), 1)
-    of_heads = _divisor(heads, at_once)
-    of_batch = _divisor(batch, at_once // heads) if of_heads == heads else 1
-    return Tiling(queries, k.shape[1], rows, columns, of_batch, of_heads)
-
-
-def large_tiles(q: jax.Array, k: jax.Array) -> Tiling:
-    """Tiles of all heads, or one."""
-    batch, queries, heads, group, _ = q.shape
-    keys = k.shape[1]
-    sizes = (batch, heads, group, queries, keys)
-    known = all(isinstance(size, int) for size in sizes)
-    one = not known or math.prod(sizes) <= MOST_ELEMENTS
-    rows, columns = (queries, keys) if one else (_even(queries, LARGE), _even(keys, LARGE))
-    return Tiling(queries, keys, rows, columns, batch, heads, narrow=True)
-
-
-def _even(size: Any, most: int) -> Any:
-    """The size of blocks of at most `most`, as equal as can be; all that is known later."""
-    return -(-size // -(-size // most)) if isinstance(size, int) else size
-
-
-def _divisor(size: int, most: int) -> int:
-    """The greatest divisor of `size` that is at most `most`, 1 at least."""
-    return next(n for n in range(max(min(size, most), 1), 0, -1) if size % n == 0)
 
 
 def forward(
@@ -141,7 +33,7 @@ def forward(
     """The outputs `[B, T, K, G, H]`, and the logsumexp of each query's logits `[B, T, K, G]`, 0
     where it sees nothing; both in float32 at least."""
     wide = accumulator(q.dtype)
-    arrays = _in_blocks(arrays, tiling)
+    arrays = in_blocks(arrays, tiling)
     rounded = tiling.rounded
 
     def some_heads(q: Any, k: Any, v: Any, where: Any) -> tuple[Any, ...]:
@@ -171,9 +63,9 @@ def forward(
         lse = jnp.where(total == 0, 0, maximum + jnp.log(positive))
         return sums / positive[..., None], lse
 
-    blocks = (_row_blocks(q, tiling), _column_blocks(k, tiling), _column_blocks(v, tiling))
+    blocks = (row_blocks(q, tiling), column_blocks(k, tiling), column_blocks(v, tiling))
     _, (o, lse) = _for_heads(lambda _, *a: (None, some_heads(*a)), None, blocks, tiling)
-    return _rows_back(o, q.shape, tiling), _rows_back(lse, q.shape, tiling)
+    return rows_back(o, q.shape, tiling), rows_back(lse, q.shape, tiling)
 
 
 def backward(
@@ -195,7 +87,7 @@ def backward(
     as they are stored, which are faster than those of a transposed one.
     """
     wide = accumulator(q.dtype)
-    blocked = _in_blocks(arrays, tiling)
+    blocked = in_blocks(arrays, tiling)
     bias_bar = None
     if needs_bias:
         assert blocked.bias is not None
@@ -244,17 +136,17 @@ def backward(
         gradients = scale * jnp.swapaxes(q_bar, -1, -2), scale * k_bar, v_bar
         return (bias_bar[0] if bias_bar else None), gradients
 
-    rows = [_row_blocks(a, tiling) for a in (q, lse, delta, o_bar)]
-    columns = [_column_blocks(a, tiling) for a in (k, v)]
+    rows = [row_blocks(a, tiling) for a in (q, lse, delta, o_bar)]
+    columns = [column_blocks(a, tiling) for a in (k, v)]
     blocks = (rows[0], *columns, *rows[1:])
     bias_bar, (q_bar, k_bar, v_bar) = _for_heads(some_heads, bias_bar, blocks, tiling)
     if bias_bar is not None:
         assert arrays.bias is not None
         bias_bar = bias_bar[tuple(slice(size) for size in arrays.bias.shape)]
     return (
-        _rows_back(q_bar, q.shape, tiling),
-        _columns_back(k_bar, k.shape),
-        _columns_back(v_bar, v.shape),
+        rows_back(q_bar, q.shape, tiling),
+        columns_back(k_bar, k.shape),
+        columns_back(v_bar, v.shape),
         bias_bar,
     )
 
@@ -380,61 +272,6 @@ def _for_heads(fun: Any, carry: Any, blocks: Any, tiling: Tiling) -> Any:
 
     carry, found = scan(body, carry, (*map(split, blocks), *where), ())
     return carry, jax.tree.map(join, found)
-
-
-def _row_blocks(a: jax.Array, tiling: Tiling) -> jax.Array:
-    """`[B, T, K, G, …]` → `[blocks, B, K, G · rows, …]`, filled up with zeros."""
-    batch, _, heads, group, *rest = a.shape
-    a = _filled(a, 1, tiling.row_blocks, tiling.rows)
-    a = a.reshape(batch, tiling.row_blocks, tiling.rows, heads, group, *rest)
-    a = jnp.transpose(a, (1, 0, 3, 4, 2, *range(5, a.ndim)))
-    return a.reshape(tiling.row_blocks, batch, heads, group * tiling.rows, *rest)
-
-
-def _rows_back(a: jax.Array, shape: Any, tiling: Tiling) -> jax.Array:
-    """`[blocks, B, K, G · rows, …]` → `[B, T, K, G, …]`, T, K and G those of `shape`."""
-    blocks, batch, heads, _, *rest = a.shape
-    a = a.reshape(blocks, batch, heads, shape[3], tiling.rows, *rest)
-    a = jnp.transpose(a, (1, 0, 4, 2, 3, *range(5, a.ndim)))
-    return a.reshape(batch, blocks * tiling.rows, *shape[2:4], *rest)[:, : shape[1]]
-
-
-def _column_blocks(a: jax.Array, tiling: Tiling) -> jax.Array:
-    """`[B, S, K, H]` → `[blocks, B, K, columns, H]`, filled up with zeros."""
-    batch, _, heads, size = a.shape
-    a = _filled(a, 1, tiling.column_blocks, tiling.columns)
-    a = a.reshape(batch, tiling.column_blocks, tiling.columns, heads, size)
-    return jnp.transpose(a, (1, 0, 3, 2, 4))
-
-
-def _columns_back(a: jax.Array, shape: Any) -> jax.Array:
-    """`[blocks, B, K, columns, H]` → `[B, S, K, H]`, the `shape`."""
-    blocks, batch, heads, columns, size = a.shape
-    a = jnp.transpose(a, (1, 0, 3, 2, 4)).reshape(batch, blocks * columns, heads, size)
-    return a[:, : shape[1]]
-
-
-def _in_blocks(arrays: Arrays, tiling: Tiling) -> Arrays:
-    """The bias and the mask, filled up to whole blocks."""
-
-    def fill(a: jax.Array | None) -> jax.Array | None:
-        if a is None:
-            return None
-        for axis, blocks, size in (
-            (3, tiling.row_blocks, tiling.rows),
-            (4, tiling.column_blocks, tiling.columns),
-        ):
-            a = a if a.shape[axis] == 1 else _filled(a, axis, blocks, size)
-        return a
-
-    return arrays._replace(bias=fill(arrays.bias), keep=fill(arrays.keep))
-
-
-def _filled(a: jax.Array, axis: int, blocks: int, size: Any) -> jax.Array:
-    missing = blocks * size - a.shape[axis] if isinstance(size, int) else 0
-    if missing == 0:
-        return a
-    return jnp.pad(a, [(0, missing if d == axis else 0) for d in range(a.ndim)])
 
 
 def _part(a: jax.Array, tiling: Tiling, at: At) -> jax.Array:

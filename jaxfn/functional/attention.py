@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
 from jaxfn.functional import _attention_arguments, _attention_tiles
-from jaxfn.functional._attention_tiles import Arrays, Mask
+from jaxfn.functional._attention_layout import Arrays, Mask, large_tiles, small_tiles
 from jaxfn.functional._partition import automatically, varying
 from jaxfn.functional._rules import accumulator
 
@@ -183,9 +183,8 @@ _attention.defvjp(_attention_fwd, _attention_bwd, symbolic_zeros=True)
 
 def _by_platform(fun: Any) -> Any:
     """`fun` with the tiling that is fast where the program will run."""
-    small, large = _attention_tiles.small_tiles, _attention_tiles.large_tiles
     return lambda *args: lax.platform_dependent(
-        *args, cpu=functools.partial(fun, small), default=functools.partial(fun, large)
+        *args, cpu=functools.partial(fun, small_tiles), default=functools.partial(fun, large_tiles)
     )
 
 
