@@ -11,6 +11,8 @@ The sections:
 - epoch: a whole epoch of LeNet on the digits;
 - operations: each operation forward, and forward and backward, and the gradient of pooling;
 - cifar: convolution and pooling at the sizes of a net for CIFAR's images;
+- language: the loss over a vocabulary, attention, and layers of norms and gated units;
+- decoder: the training step of a decoder at three sizes;
 - scaling: LeNet's step on 1, 2, 4 and 8 host devices.
 
 The peers are plain Flax or plain JAX, differentiated by JAX, and PyTorch where it is installed
@@ -33,7 +35,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from scripts.benchmarks import lenet, operations, scaling, trainings
+from scripts.benchmarks import language, lenet, operations, scaling, trainings
 from scripts.benchmarks.plot import plot
 from scripts.benchmarks.report import WIDTH, Report
 from scripts.benchmarks.timing import Effort, Row, Timing, rounds
@@ -44,7 +46,17 @@ from scripts.command.program import check, run_program
 
 PROGRAM = "benchmark"
 PICTURE = "benchmark.png"
-Section = Literal["regression", "import", "lenet", "epoch", "operations", "cifar", "scaling"]
+Section = Literal[
+    "regression",
+    "import",
+    "lenet",
+    "epoch",
+    "operations",
+    "cifar",
+    "language",
+    "decoder",
+    "scaling",
+]
 TITLES: dict[Section, str] = {
     "regression": "Training of the regression",
     "import": "Import",
@@ -52,6 +64,8 @@ TITLES: dict[Section, str] = {
     "epoch": "Epoch of LeNet on the digits",
     "operations": "Operations",
     "cifar": "Layers for CIFAR's images, batch 128",
+    "language": "Operations of language models, value and gradients",
+    "decoder": "A decoder's training step",
     "scaling": "LeNet's step on more and more devices of one CPU",
 }
 COST = "cost"
@@ -179,6 +193,8 @@ def _sections(config: Config) -> dict[str, Callable[[], Iterator[list[Row]]]]:
         "epoch": lambda: trainings.epoch(effort),
         "operations": every_operation,
         "cifar": lambda: operations.cifar(effort),
+        "language": lambda: language.language(effort, config.compile_seconds),
+        "decoder": lambda: language.decoder(effort, config.compile_seconds),
         "scaling": lambda: scaling.scaling(effort),
     }
     chosen: dict[str, Callable[[], Iterator[list[Row]]]] = {}

@@ -146,11 +146,11 @@ def _pytorch_steps(
         return eager | {COMPILED: Contestant(None, note=note)}, 0.0
     pytorch_peer.forget_compiled()
     # Compiled code, too, is faster with the channels last.
-    compiling = _first_call(contestant(channels_last=True, compiled=True))
+    compiling = first_call(contestant(channels_last=True, compiled=True))
     return eager | {COMPILED: compiling}, compiling.figures["compile_seconds"]
 
 
-def _first_call(run: Callable[[], object]) -> Contestant:
+def first_call(run: Callable[[], object]) -> Contestant:
     """Calls `run`, which compiles itself, and says how long that took, or why it cannot."""
     start = time.perf_counter()
     failure = ""

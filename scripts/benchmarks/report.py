@@ -41,7 +41,9 @@ HEADINGS: dict[str, tuple[str, Format]] = {
     "speed_against_pytorch": ("× fastest PyTorch", _ratio),
     "speed_against_plain": ("× plain JAX", _ratio),
     "share_of_limit": ("of limit", lambda share: f"{share:.0%}"),
+    "gflop": ("GFLOP", three_digits),
     "temporary_bytes": ("temporary", format_bytes),
+    "result_bytes": ("results", format_bytes),
     "compile_seconds": ("compile s", _ratio),
 }
 

@@ -96,6 +96,7 @@ def compiled(fun: Callable[..., Any], *args: Any) -> Contestant:
     memory that the program takes: its peak beyond arguments and results."""
     program = build(fun, args)
     figures = {"compile_seconds": sum(program.seconds.values())}
+    figures["gflop"] = program.figures.flops.total / 1e9
     if program.figures.temp_bytes is not None:
         figures["temporary_bytes"] = program.figures.temp_bytes
     return Contestant(program.run, figures)

@@ -154,10 +154,10 @@ def test_a_compiler_that_fails_is_a_note():
     def run():
         raise RuntimeError("no C++ compiler\nand a long explanation")
 
-    failed = lenet._first_call(run)
+    failed = lenet.first_call(run)
     assert failed.run is None
     assert failed.note == "cannot compile here: RuntimeError: no C++ compiler"
-    assert lenet._first_call(lambda: 1).run() == 1
+    assert lenet.first_call(lambda: 1).run() == 1
 
 
 def test_cost_per_image(monkeypatch):
