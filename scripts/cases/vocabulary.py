@@ -70,18 +70,25 @@ def _small_logits(x: jax.Array, weight: jax.Array, *bias: jax.Array) -> tuple[ja
     return x, weight / 4, *bias
 
 
-def _case(name: str, *arrays, labels: np.ndarray = _LABELS, **options) -> Case:
+def _case(name: str, *arrays, labels: np.ndarray = _LABELS, every: bool = False, **options) -> Case:
     operation, reference = (
         functools.partial(fun, labels=labels, **options) for fun in (_operation, _reference)
     )
     per_example = options.get("reduction") == "none"
     return make_case(
-        name, operation, reference, *arrays, per_example=per_example, prepare=_small_logits
+        name,
+        operation,
+        reference,
+        *arrays,
+        per_example=per_example,
+        every_transformation=every,
+        prepare=_small_logits,
     )
 
 
 _X, _WEIGHT, _BIAS = ((4, 5), True), ((5, 7), False), ((7,), False)
 
+# There are two rules: of a number, and of a loss for each token.
 CASES: tuple[Case, ...] = (
     _case("linear_cross_entropy", _X, _WEIGHT),
     _case("linear_cross_entropy_sum", _X, _WEIGHT, _BIAS, reduction="sum"),
@@ -94,6 +101,7 @@ CASES: tuple[Case, ...] = (
         label_smoothing=0.1,
         z_loss=0.01,
         soft_cap=2.0,
+        every=True,
     ),
     _case(
         "linear_cross_entropy_none",
@@ -102,5 +110,6 @@ CASES: tuple[Case, ...] = (
         _BIAS,
         labels=np.array([3], np.int32),
         reduction="none",
+        every=True,
     ),
 )
