@@ -109,7 +109,7 @@ class Decoder(nnx.Module):
 
     Norms stand before each part, positions are rotary, several heads of queries share one of keys
     and values, and the embedding is the head's matrix, too. No biases. With a vocabulary of 256
-    and the sizes by default it has 758,912 parameters. The layers' parameters are stacked, their
+    and the sizes by default it has 940,416 parameters. The layers' parameters are stacked, their
     first dimension is the layer, and one `jax.lax.scan` runs them: the program does not grow with
     their number.
 
@@ -147,7 +147,7 @@ class Decoder(nnx.Module):
         vocabulary: int,
         *,
         width: int = 128,
-        layers: int = 4,
+        layers: int = 5,
         heads: int = 4,
         kv_heads: int = 2,
         hidden: int = 344,

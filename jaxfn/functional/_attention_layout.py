@@ -18,9 +18,13 @@ import numpy as np
 
 from jaxfn.functional._partition import automatic_devices
 
-# Tiles that fit in the cache of a CPU, and are large enough that several cores share a product: of
-# 256 by 256 one core waits. A causal mask leaves few weights that are computed for nothing.
+# Tiles that fit in the cache of a CPU, and are large enough that several cores share a product: a
+# step is `ELEMENTS` weights, of several heads where a tile has fewer.
 ROWS, COLUMNS, ELEMENTS = 512, 512, 2**18
+
+# Where a mask is known tiles are smaller if queries are few: of 4 blocks by 4 it leaves 10 tiles,
+# of 2 by 2 3. Below 256 the products are slow.
+BLOCKS, LEAST = 4, 256
 
 # Elsewhere a step costs more and memory is faster: all heads at once, and all weights, as in the
 # plain program, up to 2^28 of them (1 GiB of float32).
@@ -96,10 +100,11 @@ def _blocks(size: Any, block: Any) -> int:
     return -(-size // block) if isinstance(size, int) else 1
 
 
-def small_tiles(q: jax.Array, k: jax.Array) -> Tiling:
-    """Tiles for a core of a CPU."""
+def small_tiles(q: jax.Array, k: jax.Array, mask: Mask) -> Tiling:
+    """Tiles for a CPU."""
     batch, queries, heads, group, _ = q.shape
-    rows, columns = _even(queries, max(ROWS // group, 1)), _even(k.shape[1], COLUMNS)
+    rows = _even(queries, min(_side(queries, ROWS, mask), max(ROWS // group, 1)))
+    columns = _even(k.shape[1], _side(k.shape[1], COLUMNS, mask))
     # What may be divided among devices is not stepped through: each has its own at once.
     known = all(isinstance(size, int) for size in (batch, heads, rows, columns))
     if not known or automatic_devices() > 1:
@@ -110,7 +115,14 @@ def small_tiles(q: jax.Array, k: jax.Array) -> Tiling:
     return Tiling(queries, k.shape[1], rows, columns, of_batch, of_heads)
 
 
-def large_tiles(q: jax.Array, k: jax.Array) -> Tiling:
+def _side(size: Any, most: int, mask: Mask) -> int:
+    """The greatest side of a tile."""
+    if mask == Mask(None, None) or not isinstance(size, int):
+        return most
+    return min(most, max(size // BLOCKS, LEAST))
+
+
+def large_tiles(q: jax.Array, k: jax.Array, _: Mask) -> Tiling:
     """Tiles of all heads, or one."""
     batch, queries, heads, group, _ = q.shape
     keys = k.shape[1]

@@ -133,7 +133,7 @@ def _attention_impl(inputs: tuple[Any, ...], static: _Static) -> tuple[jax.Array
 
     def forward(tiling: Any, *inputs: Any) -> tuple[jax.Array, jax.Array]:
         q5, k, v, arrays = _grouped(*inputs)
-        o, lse = _attention_tiles.forward(q5, k, v, arrays, *static, tiling(q5, k))
+        o, lse = _attention_tiles.forward(q5, k, v, arrays, *static, tiling(q5, k, static.mask))
         return o.reshape(q.shape).astype(q.dtype), lse.reshape(q.shape[:-1])
 
     spec = jax.typeof(q).sharding.spec
@@ -164,7 +164,7 @@ def _attention_bwd(static: _Static, saved: _Saved, o_bar: Any) -> tuple[Any, ...
         delta = jnp.sum(o.astype(wide) * o_bar.astype(wide), axis=-1)
         of_rows = lse.reshape(q5.shape[:-1]), delta.reshape(q5.shape[:-1]), o_bar.reshape(q5.shape)
         gradients = _attention_tiles.backward(
-            q5, k, v, arrays, *static, tiling(q5, k), *of_rows, needs_bias
+            q5, k, v, arrays, *static, tiling(q5, k, static.mask), *of_rows, needs_bias
         )
         return tuple(
             None if gradient is None else gradient.reshape(primal.shape).astype(primal.dtype)

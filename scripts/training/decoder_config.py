@@ -36,7 +36,7 @@ class Config(TrainingFlags):
     """How many bytes back the net sees, in training."""
     width: int = 128
     """Features of a byte between the layers."""
-    layers: int = 4
+    layers: int = 5
     """How many."""
     heads: int = 4
     """Of attention's queries."""

@@ -51,7 +51,8 @@ def test_a_section_really_run(tmp_path, capsys):
 def test_by_default_every_section():
     names = [*benchmark._sections(Config())]
     assert names == [
-        "regression", "import", "lenet", "cost", "epoch", "operations", "cifar", "scaling",
+        "regression", "import", "lenet", "cost", "epoch", "operations", "cifar",
+        "language", "decoder", "scaling",
     ]  # fmt: skip
     assert [*benchmark._sections(Config(("lenet",), cost_batches=()))] == ["lenet"]
 
