@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,9 @@ from jaxfn.functional._partition import automatic_devices
 # What is held of the matrix at a time, in float32: a step's arithmetic is far more than what it
 # takes to start it, and of the logits of many tokens little is held.
 CHUNK_BYTES = 16 * 2**20
+
+# The same where a step costs more and memory is faster: on anything but a CPU.
+LARGE_CHUNK_BYTES = 256 * 2**20
 
 # In each step the gradient of the weight, in · classes numbers, is read and written for a product
 # over the chunk's tokens: of fewer tokens one would wait for the memory.
@@ -77,13 +81,23 @@ class Layout:
         return array if self.groups == 1 else jnp.sum(array, axis=0)
 
 
-def layout(shape: tuple[int, ...], classes: int) -> Layout:
+def by_platform(fun: Callable[..., Any], shape: tuple[int, ...], classes: int, *args: Any) -> Any:
+    """`fun(layout, *args)` with the layout that is fast where the program will run."""
+    small, large = (layout(shape, classes, most) for most in (CHUNK_BYTES, LARGE_CHUNK_BYTES))
+    if small == large:
+        return fun(small, *args)
+    return lax.platform_dependent(
+        *args, cpu=functools.partial(fun, small), default=functools.partial(fun, large)
+    )
+
+
+def layout(shape: tuple[int, ...], classes: int, chunk_bytes: int) -> Layout:
     """The layout of a matrix of tokens, `[*shape]`, by classes."""
     # A loop over a dimension that is divided among devices would gather it: each device steps
     # through a group of its own.
     tokens = math.prod(shape)
     groups = math.gcd(tokens, automatic_devices())
-    most = max(CHUNK_BYTES // (4 * classes), LEAST_ROWS)
+    most = max(chunk_bytes // (4 * classes), LEAST_ROWS)
     own = tokens // groups
     least = max(-(-own // most), 1)
     # Up to twice as many chunks if they come out even: filling up copies the tokens.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ from jaxfn.functional._checks import (
 )
 from jaxfn.functional._partition import automatically, scan
 from jaxfn.functional._rules import accumulator
+from jaxfn.functional._token_chunks import Layout
 from jaxfn.functional._token_losses import (
     Statistics,
     Terms,
@@ -171,9 +173,9 @@ def _total_and_gradients(primals: Any, needed: Any, terms: Terms) -> tuple[jax.A
     types = [jax.typeof(a) if n else None for a, n in zip(primals[:3], needed, strict=True)]
     of_x, of_weight, of_bias = needed
 
-    def on_automatic_axes(*primals: Any) -> tuple[jax.Array, Any]:
+    def in_layout(layout: Layout, *primals: Any) -> tuple[jax.Array, Any]:
         *arrays, share = primals
-        layout, chunks, weight, bias = _prepared(*arrays)
+        chunks, weight, bias = _prepared(layout, *arrays)
         wide = accumulator(weight.dtype)
 
         @functools.partial(jax.checkpoint, prevent_cse=False)  # in second order
@@ -204,7 +206,7 @@ def _total_and_gradients(primals: Any, needed: Any, terms: Terms) -> tuple[jax.A
         return share * jnp.sum(each_loss), (x_bar, *jax.tree.map(layout.total, sums))
 
     out_specs = P(), tuple(None if t is None else t.sharding.spec for t in types)
-    return automatically(on_automatic_axes, primals, out_specs)
+    return automatically(_by_platform(in_layout), primals, out_specs)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
@@ -236,8 +238,8 @@ def _all_losses(primals: Any, needed: Any, terms: Terms) -> tuple[jax.Array, Sta
         of = statistics(z, labels)
         return losses(z, of, kept, terms), of
 
-    def on_automatic_axes(*primals: Any) -> Any:
-        layout, chunks, weight, bias = _prepared(*primals)
+    def in_layout(layout: Layout, *primals: Any) -> Any:
+        chunks, weight, bias = _prepared(layout, *primals)
         step_of_all = layout.each(step, (0, None, None))
         _, found = scan(
             lambda _, chunk: (None, step_of_all(chunk, weight, bias)), None, chunks, (weight, bias)
@@ -245,7 +247,8 @@ def _all_losses(primals: Any, needed: Any, terms: Terms) -> tuple[jax.Array, Sta
         return jax.tree.map(layout.join, found)
 
     spec = _of_tokens(primals[0])
-    return automatically(on_automatic_axes, primals, (spec, Statistics._make([spec] * 3)))
+    out_specs = spec, Statistics._make([spec] * 3)
+    return automatically(_by_platform(in_layout), primals, out_specs)
 
 
 def _all_tangents(primals: Any, of: Statistics, dots: Any, terms: Terms) -> jax.Array:
@@ -265,7 +268,10 @@ def _all_tangents(primals: Any, of: Statistics, dots: Any, terms: Terms) -> jax.
         return jnp.sum(d * z_dot, axis=1)
 
     def on_automatic_axes(primals: Any, of: Statistics, dots: Any) -> jax.Array:
-        layout, chunks, weight, bias = _prepared(*primals)
+        x, weight = primals[:2]
+        # On every platform: of two forms JAX would keep what both need for the transpose.
+        layout = _token_chunks.layout(x.shape[:-1], weight.shape[1], _token_chunks.CHUNK_BYTES)
+        chunks, weight, bias = _prepared(layout, *primals)
         # In float32 at least, so that the gradients that JAX makes of this are added in it.
         x_dot, *dots = jax.tree.map(lambda dot: dot.astype(of.s.dtype), dots)
         x_dot, of = jax.tree.map(layout.split, (x_dot, of))
@@ -289,10 +295,21 @@ def _of_tokens(x: jax.Array) -> P:
     return P(*jax.typeof(x).sharding.spec[:-1])
 
 
-def _prepared(x: Any, weight: Any, bias: Any, labels: Any, kept: Any) -> tuple[Any, ...]:
-    """The layout, (x, labels, kept) in chunks, and the weight and bias in the dtypes in which they
+def _by_platform(in_layout: Callable[..., Any]) -> Callable[..., Any]:
+    """`in_layout(layout, x, weight, ...)` as a function of the arrays alone."""
+
+    def fun(x: Any, weight: Any, *others: Any) -> Any:
+        tokens, classes = x.shape[:-1], weight.shape[1]
+        return _token_chunks.by_platform(in_layout, tokens, classes, x, weight, *others)
+
+    return fun
+
+
+def _prepared(
+    layout: Layout, x: Any, weight: Any, bias: Any, labels: Any, kept: Any
+) -> tuple[Any, ...]:
+    """(x, labels, kept) in chunks, and the weight and bias in the dtypes in which they
     are multiplied and added."""
-    layout = _token_chunks.layout(x.shape[:-1], weight.shape[1])
     common = jnp.result_type(*(a for a in (x, weight, bias) if a is not None))
     if kept is None and layout.filled:
         kept = jnp.ones(labels.shape, bool)
@@ -300,7 +317,7 @@ def _prepared(x: Any, weight: Any, bias: Any, labels: Any, kept: Any) -> tuple[A
         x, labels = jnp.where(kept[..., None], x, 0), jnp.where(kept, labels, 0)
     chunks = jax.tree.map(layout.split, (x.astype(common), labels, kept))
     wide = None if bias is None else bias.astype(accumulator(common))
-    return layout, chunks, weight.astype(common), wide
+    return chunks, weight.astype(common), wide
 
 
 def _checked(x: Any, weight: Any, bias: Any, labels: Any, where: Any) -> tuple[Any, ...]:

@@ -124,7 +124,7 @@ def test_any_number_of_tokens_and_classes(lead, classes, size, rows, reduction):
 
 @pytest.mark.parametrize("tokens", [1, 127, 129, 257, 1000, 1024])
 def test_chunks_come_out_even_where_they_can(tokens):
-    chosen = _token_chunks.layout((tokens,), 10**6)
+    chosen = _token_chunks.layout((tokens,), 10**6, _token_chunks.CHUNK_BYTES)
     assert chosen.rows <= _token_chunks.LEAST_ROWS
     assert 0 <= chosen.chunks * chosen.rows - tokens < chosen.chunks
     assert chosen.filled == (tokens == 257)  # a prime
