@@ -98,6 +98,28 @@ def test_each_mask_with_each_bias(monkeypatch, options, bias, tiles):
     check_both(options, bias)
 
 
+@pytest.mark.parametrize("all_at_once", [True, False])
+def test_the_tiles_of_other_devices(monkeypatch, all_at_once):
+    """The numbers of the tiling that no CPU takes."""
+    if not all_at_once:
+        monkeypatch.setattr(_attention_layout, "MOST_ELEMENTS", 1)
+        monkeypatch.setattr(_attention_layout, "LARGE", 3)
+    monkeypatch.setattr(attention, "small_tiles", _attention_layout.large_tiles)
+    args = example() + draw((1, 4, 7, 8), seed=1)
+    with jax.enable_x64(True):
+        assert_close(*both(args, is_causal=True, **LENGTHS), 1e-13)
+
+
+def test_lengths_beyond_the_arrays_and_below_zero():
+    """Of all, and of none."""
+    lengths = {
+        "query_seq_lengths": np.array([99, -1], np.int8),
+        "key_value_seq_lengths": np.array([255, 3], np.uint8),
+    }
+    with jax.enable_x64(True):
+        assert_close(*both(example(), is_causal=True, **lengths), 1e-13)
+
+
 @hypothesis.settings(max_examples=6, deadline=None)
 @hypothesis.given(
     batch=st.integers(1, 3),
@@ -328,17 +350,24 @@ def test_shard_map_sums_over_the_devices(small_tiles):
     assert_close(actual, exact(reference, args, y_bar), 5e-6)
 
 
-def test_export_of_any_batch(small_tiles):
-    (batch,) = jax.export.symbolic_shape("b")
-    shapes = [(batch, 5, 4, 3), *[(batch, 6, 2, 3)] * 2]
+@pytest.mark.parametrize(
+    "sizes", [("b", 5, 6), ("b", "t", "s")], ids=["any batch", "any batch and lengths"]
+)
+def test_export_of_any_size(small_tiles, sizes):
+    batch, queries, keys = jax.export.symbolic_shape(", ".join(map(str, sizes)))
+    shapes = [(batch, queries, 4, 3), *[(batch, keys, 2, 3)] * 2]
+    options = {"is_causal": True, "local_window_size": (3, 0)}
     fun = jax.jit(
-        lambda *args: value_and_gradients(jaxfn.dot_product_attention, args, jnp.sin(args[0]))
+        lambda *args: value_and_gradients(
+            functools.partial(jaxfn.dot_product_attention, **options), args, jnp.sin(args[0])
+        )
     )
     exported = jax.export.export(fun, platforms=("cpu", "cuda", "tpu"))(
         *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
     )
     args = example(3, 5, 6, dtype=np.float32)
-    assert_close(exported.call(*args), exact(attention_reference, args, np.sin(args[0])), 5e-6)
+    reference = functools.partial(attention_reference, **options)
+    assert_close(exported.call(*args), exact(reference, args, np.sin(args[0])), 5e-6)
 
 
 Q, K = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 6, 2, 5), np.float32)
