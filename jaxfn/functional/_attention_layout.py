@@ -122,8 +122,9 @@ def _side(size: Any, most: int, mask: Mask) -> int:
     return min(most, max(size // BLOCKS, LEAST))
 
 
-def large_tiles(q: jax.Array, k: jax.Array, _: Mask) -> Tiling:
+def large_tiles(q: jax.Array, k: jax.Array, mask: Mask) -> Tiling:
     """Tiles of all heads, or one."""
+    del mask
     batch, queries, heads, group, _ = q.shape
     keys = k.shape[1]
     sizes = (batch, heads, group, queries, keys)

@@ -116,9 +116,8 @@ def linear_cross_entropy(
     dtype = jnp.result_type(*(a for a in arrays[:3] if a is not None))
     if reduction == "none":
         return _linear_cross_entropies(*arrays, terms).astype(dtype)
-    return _linear_cross_entropy(*arrays, _share(*arrays[3:], reduction, dtype), terms).astype(
-        dtype
-    )
+    share = _share(arrays[3], arrays[4], reduction, dtype)
+    return _linear_cross_entropy(*arrays, share, terms).astype(dtype)
 
 
 _REDUCTIONS = ("mean", "sum", "none")

@@ -74,13 +74,15 @@ def from_ours(model: models.Decoder, **sizes: int) -> Decoder:
     """The same net, with the weights of a `models.Decoder` of these sizes."""
     peer = Decoder(**sizes, rngs=nnx.Rngs(0))
     peer.embed.embedding[...] = model.embedding[...]
-    peer.norm.scale[...] = model.norm[...]
-    stacked = model.blocks
+    stacked: Any = model.blocks
+    norms: list[tuple[Any, jax.Array]] = [(peer.norm, model.norm[...])]
     for i, block in enumerate(peer.blocks):
-        block.attention_norm.scale[...] = stacked.attention_norm[...][i]
-        block.mlp_norm.scale[...] = stacked.mlp_norm[...][i]
+        norms.append((block.attention_norm, stacked.attention_norm[...][i]))
+        norms.append((block.mlp_norm, stacked.mlp_norm[...][i]))
         for name in ("qkv", "attention_out", "gate_up", "down"):
             getattr(block, name).kernel[...] = getattr(stacked, name).kernel[...][i]
+    for norm, scale in norms:
+        norm.scale[...] = scale
     return peer
 
 

@@ -175,7 +175,7 @@ class Sizes:
     context: int
 
     @property
-    def of_model(self) -> dict[str, int]:
+    def of_model(self) -> dict[str, Any]:
         sizes = dataclasses.asdict(self)
         return {n: size for n, size in sizes.items() if n not in ("batch", "context")}
 
