@@ -54,13 +54,19 @@ def attention_reference(
     return jnp.einsum("bnts,bsnh->btnh", p, value)
 
 
-def _case(name: str, *arrays: Any, every: bool = True, **options: Any) -> Case:
+def _case(name: str, *arrays: Any, every: bool = True, timed: Any = (), **options: Any) -> Case:
     operation, reference = (
         functools.partial(fun, **options)
         for fun in (jaxfn.dot_product_attention, attention_reference)
     )
     return make_case(
-        name, operation, reference, *arrays, every_transformation=every, prepare=_small_logits
+        name,
+        operation,
+        reference,
+        *arrays,
+        every_transformation=every,
+        timed_shapes=timed,
+        prepare=_small_logits,
     )
 
 
@@ -70,11 +76,12 @@ def _small_logits(query: jax.Array, *others: jax.Array) -> tuple[jax.Array, ...]
 
 
 _QUERY, _KEY = ((2, 5, 4, 2), True), ((2, 6, 2, 2), True)
+_TIMED = ((2, 512, 8, 64), (2, 512, 4, 64), (2, 512, 4, 64))
 # The first query sees no key, the others all but one.
 _MASK = (np.arange(6) != np.arange(5)[:, None]) & (np.arange(5)[:, None] > 0)
 
 CASES: tuple[Case, ...] = (
-    _case("dot_product_attention", _QUERY, _KEY, _KEY, is_causal=True),
+    _case("dot_product_attention", _QUERY, _KEY, _KEY, timed=_TIMED, is_causal=True),
     _case(
         "dot_product_attention_bias",
         *[((2, 8, 2, 2), True)] * 3,

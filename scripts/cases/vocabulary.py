@@ -81,11 +81,13 @@ def _case(name: str, *arrays, labels: np.ndarray = _LABELS, every: bool = False,
         reference,
         *arrays,
         per_example=per_example,
+        timed_shapes=_TIMED[: len(arrays)],
         every_transformation=every,
         prepare=_small_logits,
     )
 
 
+_TIMED = ((512, 128), (128, 8192), (8192,))
 _X, _WEIGHT, _BIAS = ((4, 5), True), ((5, 7), False), ((7,), False)
 
 # There are two rules: of a number, and of a loss for each token.

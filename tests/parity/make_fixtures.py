@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "fixtures"
 
 
 def main() -> None:
-    from tests.parity import pytorch, quantisers_pytorch, spiking
+    from tests.parity import language_pytorch, pytorch, quantisers_pytorch, spiking
     from tests.parity.inputs import DTYPES
 
     small = {}
@@ -32,6 +32,7 @@ def main() -> None:
             small |= {f"{dtype}.{name}.{key}": array for key, array in arrays.items()}
     FOLDER.mkdir(exist_ok=True)
     np.savez_compressed(FOLDER / "quantisers.npz", **quantisers_pytorch.fixtures())
+    np.savez_compressed(FOLDER / "language.npz", **language_pytorch.fixtures())
     np.savez_compressed(FOLDER / "spikes.npz", **spiking.spikes())
     np.savez_compressed(FOLDER / "operations.npz", **small)
     np.savez_compressed(FOLDER / "lenet.npz", **pytorch.lenet("float64"))
