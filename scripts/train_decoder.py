@@ -47,18 +47,10 @@ PROMPT, SAMPLE_BYTES, TEMPERATURE, TOP_K = b"The ", 400, 0.8, 40
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-    """What a training came to.
-
-    Attributes:
-      history: metrics of each epoch.
-      seconds: from before the compilation until after the last epoch.
-      directory: the folder of the run.
-    """
+class Result(session.Outcome):
+    """What a training came to."""
 
     history: tuple[TextMetrics, ...]
-    seconds: float
-    directory: Path
 
     @property
     def bits_per_byte(self) -> float:
@@ -181,7 +173,7 @@ def main(config: Config) -> Result:
         finite.
       Interrupted: if Ctrl-C or SIGTERM came; the run is saved.
     """
-    return Result(*session.train(LanguageModelling(), config))
+    return Result(**vars(session.train(LanguageModelling(), config)))
 
 
 def _sample(config: Config, graphdef: nnx.GraphDef, params: Params) -> str:

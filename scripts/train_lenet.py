@@ -44,18 +44,10 @@ CURVES, PREDICTIONS = "curves.png", "predictions.png"
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-    """What a training came to.
-
-    Attributes:
-      history: metrics of each epoch.
-      seconds: from before the compilation until after the last epoch.
-      directory: the folder of the run.
-    """
+class Result(session.Outcome):
+    """What a training came to."""
 
     history: tuple[EpochMetrics, ...]
-    seconds: float
-    directory: Path
 
     @property
     def test_accuracy(self) -> float:
@@ -141,7 +133,7 @@ def main(config: Config) -> Result:
         finite.
       Interrupted: if Ctrl-C or SIGTERM came; the run is saved.
     """
-    return Result(*session.train(Classification(), config))
+    return Result(**vars(session.train(Classification(), config)))
 
 
 def _draw(config: Config, dataset: Dataset, run: Run, probabilities: jax.Array) -> None:

@@ -92,30 +92,20 @@ def backward(
     if needs_bias:
         assert blocked.bias is not None
         bias_bar = jnp.zeros(blocked.bias.shape, wide)
-    rounded = tiling.rounded
 
     def some_heads(bias_bar: Any, q: Any, k: Any, v: Any, lse: Any, delta: Any, o_bar: Any, w: Any):
         k_transposed = jnp.swapaxes(k, -1, -2)
 
         def tile(at: At, q_bar: Any, k_bar: Any, v_bar: Any, *bias_bar: Any) -> tuple[Any, ...]:
-            # s = scale·q kᵀ + bias,  p = e^{s − lse},  o = p v;
-            # v̄ = pᵀ ō,  p̄ = ō vᵀ,  s̄ = p (p̄ − δ) with δ = Σ p̄ p = ⟨ō, o⟩,
-            # q̄ = scale·s̄ k,  k̄ = scale·s̄ᵀ q, and s̄ is the gradient of the bias.
-            rows, columns, o_bar_rows = (
-                _block(q, at.row),
-                _block(k, at.column),
-                _block(o_bar, at.row),
-            )
+            rows, columns = _block(q, at.row), _block(k, at.column)
             s = scale * _product(columns, rows, (3, 3), wide)
             s = _masked(s, blocked, mask, tiling, at, KEYS_FIRST)
-            p = jnp.exp(s - _block(lse, at.row)[..., None, :])
-            p_bar = _product(_block(v, at.column), o_bar_rows, (3, 3), wide)
-            s_bar = p * (p_bar - _block(delta, at.row)[..., None, :])
-            v_bar = v_bar + _product(rounded(p, v), o_bar_rows, (3, 2), wide)
-            k_bar = k_bar + _product(rounded(s_bar, q), rows, (3, 2), wide)
-            of_columns = _block(k_transposed, at.column)
-            q_bar = q_bar + _product(of_columns, rounded(s_bar, k), (3, 2), wide)
-            return q_bar, k_bar, v_bar, *(_add_tile(b, s_bar, tiling, at) for b in bias_bar)
+            of_rows = [_block(a, at.row) for a in (lse, delta, o_bar)]
+            of_columns = _block(k_transposed, at.column), _block(v, at.column)
+            *new, s_bar = _tile_gradients(s, rows, *of_columns, *of_rows, tiling)
+            old = zip((q_bar, k_bar, v_bar), new, strict=True)
+            biases = (_add_tile(b, s_bar, tiling, at) for b in bias_bar)
+            return *(a + b for a, b in old), *biases
 
         def step(state: Any, at: At) -> Any:
             q_bar, k_bar, v_bar, *bias_bar = state
@@ -149,6 +139,30 @@ def backward(
         columns_back(v_bar, v.shape),
         bias_bar,
     )
+
+
+def _tile_gradients(
+    s: jax.Array,
+    q: jax.Array,
+    k_transposed: jax.Array,
+    v: jax.Array,
+    lse: jax.Array,
+    delta: jax.Array,
+    o_bar: jax.Array,
+    tiling: Tiling,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """What a tile of logits, keys first, gives to q̄ᵀ and k̄, both without the scale, and to v̄; and
+    its own gradient."""
+    # s = scale·q kᵀ + bias,  p = e^{s − lse},  o = p v;
+    # v̄ = pᵀ ō,  p̄ = ō vᵀ,  s̄ = p (p̄ − δ) with δ = Σ p̄ p = ⟨ō, o⟩,
+    # q̄ = scale·s̄ k,  k̄ = scale·s̄ᵀ q, and s̄ is the gradient of the bias.
+    p = jnp.exp(s - lse[..., None, :])
+    p_bar = _product(v, o_bar, (3, 3), s.dtype)
+    s_bar = p * (p_bar - delta[..., None, :])
+    q_bar = _product(k_transposed, tiling.rounded(s_bar, k_transposed), (3, 2), s.dtype)
+    k_bar = _product(tiling.rounded(s_bar, q), q, (3, 2), s.dtype)
+    v_bar = _product(tiling.rounded(p, v), o_bar, (3, 2), s.dtype)
+    return q_bar, k_bar, v_bar, s_bar
 
 
 class At(NamedTuple):
