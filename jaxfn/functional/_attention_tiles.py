@@ -100,9 +100,16 @@ def backward(
             rows, columns = _block(q, at.row), _block(k, at.column)
             s = scale * _product(columns, rows, (3, 3), wide)
             s = _masked(s, blocked, mask, tiling, at, KEYS_FIRST)
-            of_rows = [_block(a, at.row) for a in (lse, delta, o_bar)]
-            of_columns = _block(k_transposed, at.column), _block(v, at.column)
-            *new, s_bar = _tile_gradients(s, rows, *of_columns, *of_rows, tiling)
+            *new, s_bar = _tile_gradients(
+                s,
+                rows,
+                _block(k_transposed, at.column),
+                _block(v, at.column),
+                _block(lse, at.row),
+                _block(delta, at.row),
+                _block(o_bar, at.row),
+                tiling,
+            )
             old = zip((q_bar, k_bar, v_bar), new, strict=True)
             biases = (_add_tile(b, s_bar, tiling, at) for b in bias_bar)
             return *(a + b for a, b in old), *biases
