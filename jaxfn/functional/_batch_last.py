@@ -8,6 +8,7 @@ dimensions 1 and 2 in both layouts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -106,12 +107,14 @@ def stored(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     return lax.cond(first == first, lambda *a: a, lambda *a: tuple(x * 1 for x in a), *arrays)
 
 
-def correlate(x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads) -> jax.Array:
+def correlate(
+    x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads, dilation: Pair
+) -> jax.Array:
     """The convolution `[in, H, W, N]`, `[h, w, in, out]` → `[out, H', W', N]`, as one matrix
     product of the kernel with what each of its positions sees."""
     (height, width), (out,) = kernel.shape[:2], kernel.shape[3:]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
-    views = [view(x, (h, w), (height, width), strides) for h in range(height) for w in range(width)]
+    views = views_of(x, (height, width), strides, dilation)
     seen = lax.concatenate(views, 0)
     y = lax.dot_general(
         kernel.reshape(-1, out), seen.reshape(seen.shape[0], -1), (((0,), (0,)), ((), ()))
@@ -119,9 +122,15 @@ def correlate(x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads) -> jax
     return y.reshape(out, *seen.shape[1:])
 
 
-def view(x: jax.Array, position: Pair, window: Pair, strides: Pair) -> jax.Array:
-    """What one position of a window sees of x, padded already, as the window moves."""
-    count = [(x.shape[1 + d] - window[d]) // strides[d] + 1 for d in (0, 1)]
-    start = [0, *position, 0]
-    end = [position[d] + (count[d] - 1) * strides[d] + 1 for d in (0, 1)]
-    return lax.slice(x, start, [x.shape[0], *end, x.shape[3]], [1, *strides, 1])
+def views_of(x: jax.Array, window: Pair, strides: Pair, dilation: Pair) -> list[jax.Array]:
+    """What each position of a window sees of x `[·, H, W, ·]`, padded already, in row-major
+    order, as the window moves; its elements lie `dilation` apart."""
+    reach = [d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True)]
+    count = [(x.shape[1 + d] - reach[d]) // strides[d] + 1 for d in (0, 1)]
+    views = []
+    for place in itertools.product(*map(range, window)):
+        start = [place[d] * dilation[d] for d in (0, 1)]
+        end = [start[d] + (count[d] - 1) * strides[d] + 1 for d in (0, 1)]
+        limits = (x.shape[0], *end, x.shape[3])
+        views.append(lax.slice(x, (0, *start, 0), limits, (1, *strides, 1)))
+    return views

@@ -172,18 +172,16 @@ def as_padding(
     where a window is larger.
 
     "SAME" gives ceil(size / stride) outputs, with the odd row or column of zeros at the end, as in
-    XLA and TensorFlow.
+    XLA and TensorFlow; "SAME_LOWER" has it at the beginning.
+
+    Args:
+      window: how many rows and columns it reaches over.
     """
     if isinstance(padding, str):
-        if padding not in _PADDINGS:
-            meant = f', in upper case: "{padding.upper()}"' * (padding.upper() in _PADDINGS)
-            raise ValueError(f'{op}: expected padding "VALID" or "SAME", got {padding!r}{meant}')
-        same = padding == "SAME"
-        rows, columns = (
-            _same(n, k, s) if same else (0, 0) for n, k, s in zip(size, window, stride, strict=True)
-        )
+        pads = padding_of_name(op, padding, size, window, stride)
     else:
-        rows, columns = _explicit_pads(op, padding)
+        pads = _explicit_pads(op, padding)
+    rows, columns = pads
     if min(*rows, *columns) < 0:
         raise ValueError(f"{op}: expected padding of at least 0, got {padding!r}")
     if size[0] + sum(rows) < window[0] or size[1] + sum(columns) < window[1]:
@@ -194,7 +192,20 @@ def as_padding(
     return rows, columns
 
 
-_PADDINGS = ("VALID", "SAME")
+_PADDINGS = ("VALID", "SAME", "SAME_LOWER")
+
+
+def padding_of_name(op: str, name: str, size: Pair, window: Pair, stride: Pair) -> Pads:
+    """What "VALID", "SAME" and "SAME_LOWER", in upper or lower case, mean for images of `size`."""
+    known = name.upper()
+    if known not in _PADDINGS:
+        raise ValueError(f'{op}: expected padding "VALID", "SAME" or "SAME_LOWER", got {name!r}')
+    if known == "VALID":
+        return (0, 0), (0, 0)
+    (top, bottom), (left, right) = (_same(*of) for of in zip(size, window, stride, strict=True))
+    if known == "SAME":
+        return (top, bottom), (left, right)
+    return (bottom, top), (right, left)
 
 
 def _same(size: int, window: int, stride: int) -> Pair:
@@ -203,19 +214,14 @@ def _same(size: int, window: int, stride: int) -> Pair:
 
 
 def _explicit_pads(op: str, padding: Any) -> Pads:
-    sides = ((padding, padding),) * 2 if _is_int(padding) else padding
+    sides = (padding, padding) if _is_int(padding) else padding
     if isinstance(sides, Sequence) and len(sides) == 2:
-        rows, columns = map(_int_pair, sides)
+        rows, columns = (_int_pair((side, side) if _is_int(side) else side) for side in sides)
         if rows is not None and columns is not None:
             return rows, columns
-    pair, hint = _int_pair(padding), ""
-    if pair is not None:  # PyTorch's
-        rows, columns = pair
-        same = f"{rows} or " if rows == columns else ""
-        hint = f", perhaps for {same}{((rows, rows), (columns, columns))}"
     raise TypeError(
-        f'{op}: expected padding "VALID", "SAME", an int or ((top, bottom), (left, right)), '
-        f"got {padding!r}{hint}"
+        f'{op}: expected padding "VALID", "SAME", an int, (vertical, horizontal) or '
+        f"((top, bottom), (left, right)), got {padding!r}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -25,14 +26,37 @@ from jaxfn.functional._checks import (
     as_array,
     as_padding,
     as_pair,
+    check_int,
     check_rank,
     layout_hint,
     other_names,
 )
 from jaxfn.functional._rules import Saved, accumulator, bias_gradient, expand, save, transpose
 
-# An int, "VALID", "SAME", or ((top, bottom), (left, right)).
-Padding: TypeAlias = int | Literal["VALID", "SAME"] | Sequence[Sequence[int]]
+# An int, a name, (vertical, horizontal), or ((top, bottom), (left, right)).
+Padding: TypeAlias = (
+    int
+    | Literal["VALID", "SAME", "SAME_LOWER", "valid", "same", "same_lower"]
+    | Sequence[int]
+    | Sequence[Sequence[int]]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """How a convolution's kernel meets the image; the same for all its terms.
+
+    Attributes:
+      strides: by how many rows and columns the kernel moves.
+      pads: rows and columns of zeros around the image.
+      dilation: distance of the kernel's elements, in rows and columns.
+      groups: into how many parts the channels fall, each with kernels of its own.
+    """
+
+    strides: Pair
+    pads: Pads
+    dilation: Pair = (1, 1)
+    groups: int = 1
 
 
 @other_names(strides="stride", weight="kernel")
@@ -43,14 +67,21 @@ def conv2d(
     *,
     stride: int | Sequence[int] = 1,
     padding: Padding = "VALID",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
 ) -> jax.Array:
     """Two-dimensional convolution with an optional bias and a hand-written gradient (a
     cross-correlation, as everywhere in deep learning: the kernel is not flipped).
 
-    y[n, i, j, o] = Σ_{h, w, c} x[n, i·s + h − top, j·s + w − left, c] kernel[h, w, c, o] + bias[o]
+    y[n, i, j, o] = Σ_{h, w, c} x[n, i·s + h·d − top, j·s + w·d − left, c] kernel[h, w, c, o]
+      + bias[o]
 
-    with zeros outside of x. Each gradient is the transpose of one term: x̄ that of y in x, and so
-    on. An input that needs no gradient costs neither a product nor a residual. On a CPU, images of
+    with stride s, dilation d, and zeros outside of x. With `groups` the channels of x and of y fall
+    into as many equal parts, one after the other, and c runs over the part of x that o belongs to;
+    with as many groups as channels the convolution is depthwise.
+
+    Each gradient is the transpose of one term: x̄ that of y in x, and so on. An input that needs no
+    gradient costs neither a product nor a residual. On a CPU, images of
     up to 16 channels in float32 or float64 are computed with the batch last, as one matrix product;
     everything else by `jax.lax.conv_general_dilated`. (There XLA, up to that of jax 0.12, aborts
     while compiling x̄ of some strided convolutions whose image of outputs is no larger than the
@@ -62,21 +93,23 @@ def conv2d(
 
     Args:
       x: `[N, H, W, in]`, floating.
-      kernel: `[h, w, in, out]`.
+      kernel: `[h, w, in / groups, out]`.
       bias: `[out]`, or None.
       stride: step of the window in pixels: an int or (vertical, horizontal).
       padding: rows and columns of zeros around x: `"VALID"` (none), `"SAME"` (as many as make
-        ceil(H / stride) rows, the odd one at the bottom), an int (on every side), or
-        `((top, bottom), (left, right))`.
+        ceil(H / stride) rows, the odd one at the bottom), `"SAME_LOWER"` (the odd one at the top),
+        an int (on every side), `(vertical, horizontal)`, or `((top, bottom), (left, right))`.
+      dilation: distance in pixels of the kernel's elements: an int or (vertical, horizontal).
+      groups: a divisor of in and of out.
 
     Returns:
-      `[N, H', W', out]` with H' = (H + top + bottom − h) // stride + 1, and W' likewise; of the
-      dtype to which JAX promotes the inputs' dtypes.
+      `[N, H', W', out]` with H' = (H + top + bottom − d·(h − 1) − 1) // stride + 1, and W'
+      likewise; of the dtype to which JAX promotes the inputs' dtypes.
 
     Raises:
-      TypeError: if an input is not an array of floating dtype, or stride or padding not of a form
+      TypeError: if an input is not an array of floating dtype, or another argument not of a form
         above.
-      ValueError: if the shapes do not fit, or a stride or padding is out of range.
+      ValueError: if the shapes do not fit, or another argument is out of range.
 
     Example:
       >>> import jax.numpy as jnp, jaxfn
@@ -88,7 +121,7 @@ def conv2d(
 
     Source: `torch.nn.functional.conv2d`, in the layouts NHWC and HWIO of JAX and Flax.
     """
-    return _conv2d(*checked("conv2d", x, kernel, bias, stride, padding))
+    return _conv2d(*checked("conv2d", x, kernel, bias, stride, padding, dilation, groups))
 
 
 def checked(
@@ -98,16 +131,22 @@ def checked(
     bias: ArrayLike | None,
     stride: int | Sequence[int],
     padding: Padding,
-) -> tuple[jax.Array, jax.Array, jax.Array | None, Pair, Pads]:
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, Steps]:
     """The arguments of a convolution, or an error in the name of `op`."""
     x = as_array(op, "x", x)
     kernel = as_array(op, "kernel", kernel)
     check_rank(op, "x", x, 4, "[N, H, W, in]")
-    check_rank(op, "kernel", kernel, 4, f"[h, w, {x.shape[3]}, out]")
-    if kernel.shape[2] != x.shape[3]:
+    groups = check_groups(op, x.shape[3], groups)
+    each = x.shape[3] // groups
+    check_rank(op, "kernel", kernel, 4, f"[h, w, {each}, out]")
+    if kernel.shape[2] != each or kernel.shape[3] % groups:
+        hint = layout_hint(x, kernel) if groups == 1 else f" and groups {groups}"
+        out = "out" if groups == 1 else f"a multiple of {groups}"
         raise ValueError(
-            f"{op}: expected kernel [h, w, {x.shape[3]}, out] to match x "
-            f"{list(x.shape)}, got kernel {list(kernel.shape)}{layout_hint(x, kernel)}"
+            f"{op}: expected kernel [h, w, {each}, {out}] to match x "
+            f"{list(x.shape)}, got kernel {list(kernel.shape)}{hint}"
         )
     if bias is not None:
         bias = as_array(op, "bias", bias)
@@ -117,42 +156,51 @@ def checked(
                 f"{list(kernel.shape)}, got bias {list(bias.shape)}"
             )
     strides = as_pair(op, "stride", stride, 1)
-    window = (kernel.shape[0], kernel.shape[1])
-    pads = as_padding(op, padding, (x.shape[1], x.shape[2]), window, strides)
-    return x, kernel, bias, strides, pads
+    dilations = as_pair(op, "dilation", dilation, 1)
+    reach = spread((kernel.shape[0], kernel.shape[1]), dilations)
+    pads = as_padding(op, padding, (x.shape[1], x.shape[2]), reach, strides)
+    return x, kernel, bias, Steps(strides, pads, dilations, groups)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _conv2d(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array | None, strides: Pair, pads: Pads
-) -> jax.Array:
-    return _conv2d_impl(x, kernel, bias, strides, pads)
+def check_groups(op: str, channels: int, groups: Any) -> int:
+    """`groups`, a divisor of the channels of x."""
+    groups = check_int(op, "groups", groups, 1, max(channels, 1))
+    if channels % groups:
+        raise ValueError(
+            f"{op}: expected groups to divide the {channels} channels of x, got {groups}"
+        )
+    return groups
+
+
+def spread(window: Pair, dilation: Pair) -> Pair:
+    """How many rows and columns a window reaches over whose elements lie `dilation` apart."""
+    (height, width), (rows, columns) = window, dilation
+    return rows * (height - 1) + 1, columns * (width - 1) + 1
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _conv2d(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, steps: Steps) -> jax.Array:
+    return _conv2d_impl(x, kernel, bias, steps)
 
 
 def _conv2d_impl(
     x: jax.Array,
     kernel: jax.Array,
     bias: jax.Array | None,
-    strides: Pair,
-    pads: Pads,
+    steps: Steps,
     x_needs_gradient: bool = False,
 ) -> jax.Array:
     dtype = jnp.result_type(*(a for a in (x, kernel, bias) if a is not None))
 
     def batch_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
         x = stored_batch_last(x, x_needs_gradient)
-        return to_batch_first(correlate(x, kernel, strides, pads))
+        return to_batch_first(correlate(x, kernel, steps.strides, steps.pads, steps.dilation))
 
     def channels_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return convolve(x, kernel, strides, pads)
+        return convolve(x, kernel, steps)
 
-    y = by_platform(
-        batch_last,
-        channels_last,
-        x.astype(dtype),
-        kernel.astype(dtype),
-        **_sizes(kernel.shape),
-    )
+    arrays = x.astype(dtype), kernel.astype(dtype)
+    y = _by_platform(batch_last, channels_last, kernel.shape, steps, *arrays)
     if bias is None:
         return y
     y = y.astype(accumulator(dtype))
@@ -163,21 +211,21 @@ def _conv2d_fwd(
     x: CustomVJPPrimal,
     kernel: CustomVJPPrimal,
     bias: CustomVJPPrimal | None,
-    strides: Pair,
-    pads: Pads,
+    steps: Steps,
 ) -> tuple[jax.Array, Saved]:
     bias_value = None if bias is None else bias.value
-    y = _conv2d_impl(x.value, kernel.value, bias_value, strides, pads, bool(x.perturbed))
+    y = _conv2d_impl(x.value, kernel.value, bias_value, steps, bool(x.perturbed))
     return y, save(x, kernel, bias)
 
 
 def _conv2d_bwd(
-    strides: Pair, pads: Pads, saved: Saved, y_bar: jax.Array | SymbolicZero
+    steps: Steps, saved: Saved, y_bar: jax.Array | SymbolicZero
 ) -> tuple[Any, Any, Any]:
     # y = x⋆K + 1·b is linear in each of x, K and b alone, so each gradient is the transpose of one
     # term applied to ȳ:
-    #   x̄[n, p, q, c] = Σ ȳ[n, i, j, o] K[h, w, c, o], over i·s + h − top = p, j·s + w − left = q,
-    #   K̄[h, w, c, o] = Σ_{n, i, j} x[n, i·s + h − top, j·s + w − left, c] ȳ[n, i, j, o],
+    #   x̄[n, p, q, c] = Σ ȳ[n, i, j, o] K[h, w, c, o] over i·s + h·d − top = p,
+    #     j·s + w·d − left = q and the o of c's group,
+    #   K̄[h, w, c, o] = Σ_{n, i, j} x[n, i·s + h·d − top, j·s + w·d − left, c] ȳ[n, i, j, o],
     #   b̄[o] = Σ_{n, i, j} ȳ[n, i, j, o].
     # Saved are x for K̄ and K for x̄. What the positions of the kernel see of x, h·w times as much,
     # is put together again: saving it would cost more than that.
@@ -187,15 +235,18 @@ def _conv2d_bwd(
     types = saved.needed_types
 
     def batch_last(y_bar: jax.Array, x: jax.Array, kernel: jax.Array) -> tuple[Any, Any, Any]:
-        product = functools.partial(correlate, strides=strides, pads=pads)
+        product = functools.partial(
+            correlate, strides=steps.strides, pads=steps.pads, dilation=steps.dilation
+        )
         x = stored_batch_last(x, types[0] is not None) if types[1] else x
         return _gradients(product, to_batch_last, 0, types, to_batch_last(y_bar), x, kernel)
 
     def channels_last(y_bar: jax.Array, x: jax.Array, kernel: jax.Array) -> tuple[Any, Any, Any]:
-        product = functools.partial(convolve, strides=strides, pads=pads)
+        product = functools.partial(convolve, steps=steps)
         return _gradients(product, lambda x: x, 3, types, y_bar, x, kernel)
 
-    return by_platform(batch_last, channels_last, y_bar, x, kernel, **_sizes(saved.types[1].shape))
+    kernel_shape = saved.types[1].shape
+    return _by_platform(batch_last, channels_last, kernel_shape, steps, y_bar, x, kernel)
 
 
 _conv2d.defvjp(_conv2d_fwd, _conv2d_bwd, symbolic_zeros=True)
@@ -234,12 +285,28 @@ def transposed_bias(bias_type: Any, y_bar: jax.Array, channels: int) -> jax.Arra
     return bias_gradient(bias_type, y_bar.astype(accumulator(y_bar.dtype)), channels)
 
 
-def convolve(x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads) -> jax.Array:
-    """`[N, H, W, in]`, `[h, w, in, out]` → `[N, H', W', out]`, as `jax.lax` convolves."""
+def convolve(x: jax.Array, kernel: jax.Array, steps: Steps) -> jax.Array:
+    """`[N, H, W, in]`, `[h, w, in / groups, out]` → `[N, H', W', out]`, as `jax.lax` convolves."""
     return lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        steps.strides,
+        steps.pads,
+        rhs_dilation=steps.dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=steps.groups,
     )
 
 
-def _sizes(kernel: tuple[int, ...]) -> dict[str, int]:
-    return {"channels": max(kernel[2:]), "positions": kernel[0] * kernel[1]}
+def _by_platform(
+    batch_last: Callable[..., Any],
+    channels_last: Callable[..., Any],
+    kernel: tuple[int, ...],
+    steps: Steps,
+    *arrays: jax.Array,
+) -> Any:
+    """The one of two equal functions of `arrays`, images first, that is faster."""
+    if steps.groups > 1:
+        return channels_last(*arrays)
+    sizes = {"channels": max(kernel[2:]), "positions": kernel[0] * kernel[1]}
+    return by_platform(batch_last, channels_last, *arrays, **sizes)

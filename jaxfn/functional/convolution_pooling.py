@@ -88,9 +88,9 @@ def conv2d_relu_max_pool2d(
     Source: `torch.nn.functional.max_pool2d` of `relu` of `conv2d`, in the layouts NHWC and HWIO.
     """
     op = "conv2d_relu_max_pool2d"
-    x, kernel, bias, strides, pads = convolution.checked(op, x, kernel, bias, stride, padding)
+    x, kernel, bias, steps = convolution.checked(op, x, kernel, bias, stride, padding)
     windows = as_pair(op, "window", window, 1)
-    blocks = _blocks((x.shape[1], x.shape[2]), kernel.shape, strides, pads, windows)
+    blocks = _blocks((x.shape[1], x.shape[2]), kernel.shape, steps.strides, steps.pads, windows)
     if min(blocks.count) < 1:
         raise ValueError(
             f"{op}: expected a window no larger than the convolution's result, got window "
@@ -98,7 +98,7 @@ def conv2d_relu_max_pool2d(
         )
     if _pays(x, kernel, bias, blocks):
         return _conv2d_relu_max_pool2d(x, kernel, bias, blocks)
-    z = convolution.conv2d(x, kernel, bias, stride=strides, padding=pads)
+    z = convolution.conv2d(x, kernel, bias, stride=steps.strides, padding=steps.pads)
     return pooling.relu_max_pool2d(z, windows)
 
 
@@ -122,6 +122,11 @@ class _Blocks:
     pads: Pads
     windows: Pair
     convolved: Pair
+
+    @property
+    def steps(self) -> convolution.Steps:
+        """Those of the convolution."""
+        return convolution.Steps(self.strides, self.pads)
 
     @property
     def length(self) -> Pair:
@@ -191,7 +196,7 @@ def _conv2d_relu_max_pool2d_impl(
         return to_batch_first(y), to_batch_first(position)
 
     def channels_last(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> Any:
-        z = convolution.convolve(x, kernel, blocks.strides, blocks.pads)
+        z = convolution.convolve(x, kernel, blocks.steps)
         z = z if bias is None else z + expand(bias, z)
         return pooling.maxima(z, blocks.windows, blocks.windows, ((0, 0), (0, 0)), True)
 
@@ -243,7 +248,7 @@ def _conv2d_relu_max_pool2d_bwd(
         )
 
         def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            return convolution.convolve(x, kernel, blocks.strides, blocks.pads)
+            return convolution.convolve(x, kernel, blocks.steps)
 
         return (
             transpose(lambda x: product(x, kernel), types[0], z_bar),

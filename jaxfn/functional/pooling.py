@@ -20,7 +20,7 @@ from jaxfn.functional._batch_last import (
     stored,
     to_batch_first,
     to_batch_last,
-    view,
+    views_of,
 )
 from jaxfn.functional._checks import (
     NCHW,
@@ -254,7 +254,7 @@ def maxima(
     least = jnp.array(-jnp.inf, x.dtype)
     first = _first_positions(x.shape[1:3], windows, strides, pads)
     x = lax.pad(x, least, [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
-    views = [view(x, place, windows, strides) for place in _places(windows)]
+    views = views_of(x, windows, strides, (1, 1))
     return maximum_of(views, first[None, :, :, None], rectified)
 
 

@@ -19,15 +19,31 @@ def linear(args: Any, y_bar: Any) -> list[np.ndarray]:
     return [sum(bias, x @ weight), *(g if np.iscomplexobj(a) else g.real for g, a in pairs)]
 
 
-def conv2d(args: Any, y_bar: Any, stride: tuple[int, int], pads: Pads) -> list[np.ndarray]:
+def conv2d(
+    args: Any,
+    y_bar: Any,
+    stride: tuple[int, int],
+    pads: Pads,
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> list[np.ndarray]:
     """(y, *gradients): a matrix product for each position of the kernel."""
     x, kernel, *bias, y_bar = map(_wide, (*args, y_bar))
+    if groups > 1:
+        parts = [np.split(a, groups, axis=3) for a in (x, kernel, y_bar)]
+        each = [
+            conv2d((x, k), y_bar, stride, pads, dilation)
+            for x, k, y_bar in zip(*parts, strict=True)
+        ]
+        y, x_bar, kernel_bar = (np.concatenate(of, axis=3) for of in zip(*each, strict=True))
+        return [sum(bias, y), x_bar, kernel_bar, y_bar.sum((0, 1, 2))][: 1 + len(args)]
     padded = np.pad(x, ((0, 0), *pads, (0, 0)))
     y, padded_bar, kernel_bar = map(np.zeros_like, (y_bar, padded, kernel))
     for position in np.ndindex(kernel.shape[:2]):
-        seen = _seen(padded, position, stride, y.shape)
+        place = (position[0] * dilation[0], position[1] * dilation[1])
+        seen = _seen(padded, place, stride, y.shape)
         y += seen @ kernel[position]
-        _seen(padded_bar, position, stride, y.shape)[...] += y_bar @ kernel[position].T
+        _seen(padded_bar, place, stride, y.shape)[...] += y_bar @ kernel[position].T
         kernel_bar[position] = np.tensordot(seen, y_bar, ((0, 1, 2), (0, 1, 2)))
     gradients = [_without(padded_bar, pads), kernel_bar, y_bar.sum((0, 1, 2))]
     return [sum(bias, y), *gradients[: len(args)]]

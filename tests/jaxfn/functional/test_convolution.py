@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import jaxfn
@@ -30,19 +30,24 @@ pads = st.tuples(st.integers(0, 2), st.integers(0, 2))
     size=st.tuples(st.integers(4, 9), st.integers(4, 9)),
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    groups=st.integers(1, 3),
     batch=st.integers(1, 5),
     stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     padding=st.tuples(pads, pads),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
 )
-def test_any_size_stride_and_padding(size, kernel, channels, batch, stride, padding):
-    args = (normal(batch, *size, channels[0]), normal(*kernel, *channels), normal(channels[1]))
+def test_any_size_and_steps(size, kernel, channels, groups, batch, stride, padding, dilation):
+    each, out = channels[0], channels[1] * groups
+    args = (normal(batch, *size, each * groups), normal(*kernel, each, out), normal(out))
+    sizes = zip(size, padding, dilation, kernel, strict=True)
+    assume(all(n + sum(pad) > d * (k - 1) for n, pad, d, k in sizes))
 
     def ours(*args):
-        return jaxfn.conv2d(*args, stride=stride, padding=padding)
+        return jaxfn.conv2d(*args, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
     y_bar = cotangent(jax.eval_shape(ours, *args))
     actual = jax.jit(lambda *a: value_and_gradients(ours, a, y_bar))(*args)
-    assert_close(actual, by_numpy.conv2d(args, y_bar, stride, padding), 1e-5)
+    assert_close(actual, by_numpy.conv2d(args, y_bar, stride, padding, dilation, groups), 1e-5)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -61,12 +66,18 @@ def test_the_forms_of_stride_and_padding():
         jaxfn.conv2d(x, k, stride=2, padding=1),
         jaxfn.conv2d(x, k, stride=(2, 2), padding=((1, 1), (1, 1))),
         jaxfn.conv2d(x, k, stride=[2, 2], padding=[[1, 1], [1, 1]]),
+        jaxfn.conv2d(x, k, stride=2, padding=(1, 1)),
         jaxfn.conv2d(x, k, stride=np.int64(2), padding=np.int64(1)),
     ]
     for y in same[1:]:
         chex.assert_trees_all_equal(y, same[0])
     chex.assert_trees_all_equal(
-        jaxfn.conv2d(x, k, padding="VALID"), jaxfn.conv2d(x, k, padding=0), jaxfn.conv2d(x, k)
+        jaxfn.conv2d(x, k, padding="VALID"), jaxfn.conv2d(x, k, padding="valid")
+    )
+    chex.assert_trees_all_equal(jaxfn.conv2d(x, k, padding=0), jaxfn.conv2d(x, k))
+    chex.assert_trees_all_equal(
+        jaxfn.conv2d(x, k, stride=2, padding="SAME_LOWER"),
+        jaxfn.conv2d(x, k, stride=2, padding=((1, 1), (1, 0))),
     )
 
 
@@ -188,16 +199,30 @@ def test_mixed_dtypes():
         (None, {"stride": 1.5}, TypeError, "expected stride to be an int or a pair of ints"),
         (None, {"stride": (1, 2, 3)}, TypeError, r"expected stride .* got \(1, 2, 3\)"),
         (None, {"stride": True}, TypeError, "expected stride .* got True"),
-        (None, {"padding": "same"}, ValueError, '"SAME", got \'same\', in upper case: "SAME"$'),
-        (None, {"padding": "full"}, ValueError, 'padding "VALID" or "SAME", got \'full\'$'),
+        (None, {"padding": "full"}, ValueError, '"SAME" or "SAME_LOWER", got \'full\'$'),
         (None, {"padding": -1}, ValueError, "padding of at least 0, got -1"),
+        (None, {"padding": (1, 1, 1)}, TypeError, r"\(left, right\)\), got \(1, 1, 1\)$"),
+        (None, {"dilation": 0}, ValueError, "dilation to be an int or a pair of ints, at least 1"),
         (
             None,
-            {"padding": (1, 1)},
-            TypeError,
-            r"\(left, right\)\), got \(1, 1\), perhaps for 1 or \(\(1, 1\), \(1, 1\)\)$",
+            {"dilation": 4},
+            ValueError,
+            r"no larger than the padded image, got window \[5, 5\]",
         ),
-        (None, {"padding": (2, 0)}, TypeError, r"perhaps for \(\(2, 2\), \(0, 0\)\)$"),
+        (None, {"groups": 2}, ValueError, "expected groups from 1 to 1, got 2"),
+        (None, {"groups": 1.0}, TypeError, "expected groups to be an int, got float"),
+        (
+            (normal(1, 4, 4, 3), normal(2, 2, 1, 3)),
+            {"groups": 2},
+            ValueError,
+            "the 3 channels of x",
+        ),
+        (
+            (normal(1, 4, 4, 4), normal(2, 2, 2, 3)),
+            {"groups": 2},
+            ValueError,
+            r"kernel \[h, w, 2, a multiple of 2\] to match x .*, got kernel \[2, 2, 2, 3\]",
+        ),
         (None, {"strides": 2}, TypeError, "conv2d: expected stride, got strides"),
         (None, {"weight": 2}, TypeError, "conv2d: expected kernel, got weight"),
         (None, {"padding": 0.5}, TypeError, "expected padding .* got 0.5"),
