@@ -8,7 +8,6 @@ dimensions 1 and 2 in both layouts.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxfn.functional._checks import Pads, Pair
+from jaxfn.functional._convolutions.steps import Steps, padded, views_of, window_of
 from jaxfn.functional._rules import explicit_sharding
 
 # With more channels than a register holds numbers (16 of float32), `jax.lax` fills it as well.
@@ -49,10 +48,13 @@ def by_platform(
 
 def pays_on_cpu(*arrays: jax.Array, channels: int, positions: int) -> bool:
     """Whether a CPU computes on `arrays`, images first, faster with the batch last."""
+    return channels <= _MOST_CHANNELS and positions <= MOST_POSITIONS and is_free(*arrays)
+
+
+def is_free(*arrays: jax.Array) -> bool:
+    """Whether an operation may lay out `arrays`, images first, as a CPU computes fastest."""
     return (
-        channels <= _MOST_CHANNELS
-        and positions <= MOST_POSITIONS
-        and not any(a.dtype.name in ("float16", "bfloat16") for a in arrays)
+        not any(a.dtype.name in ("float16", "bfloat16") for a in arrays)
         # The batch may be known only when the program runs; other such sizes are left to JAX.
         and all(isinstance(size, int) for a in arrays for size in a.shape[1:])
         and 0 not in arrays[0].shape
@@ -107,30 +109,14 @@ def stored(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     return lax.cond(first == first, lambda *a: a, lambda *a: tuple(x * 1 for x in a), *arrays)
 
 
-def correlate(
-    x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads, dilation: Pair
-) -> jax.Array:
+def correlate(x: jax.Array, kernel: jax.Array, steps: Steps) -> jax.Array:
     """The convolution `[in, H, W, N]`, `[h, w, in, out]` → `[out, H', W', N]`, as one matrix
     product of the kernel with what each of its positions sees."""
-    (height, width), (out,) = kernel.shape[:2], kernel.shape[3:]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
-    views = views_of(x, (height, width), strides, dilation)
+    views = views_of(padded(x, steps.pads), window_of(kernel), steps.strides, steps.dilation)
     seen = lax.concatenate(views, 0)
     y = lax.dot_general(
-        kernel.reshape(-1, out), seen.reshape(seen.shape[0], -1), (((0,), (0,)), ((), ()))
+        kernel.reshape(-1, kernel.shape[3]),
+        seen.reshape(seen.shape[0], -1),
+        (((0,), (0,)), ((), ())),
     )
-    return y.reshape(out, *seen.shape[1:])
-
-
-def views_of(x: jax.Array, window: Pair, strides: Pair, dilation: Pair) -> list[jax.Array]:
-    """What each position of a window sees of x `[·, H, W, ·]`, padded already, in row-major
-    order, as the window moves; its elements lie `dilation` apart."""
-    reach = [d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True)]
-    count = [(x.shape[1 + d] - reach[d]) // strides[d] + 1 for d in (0, 1)]
-    views = []
-    for place in itertools.product(*map(range, window)):
-        start = [place[d] * dilation[d] for d in (0, 1)]
-        end = [start[d] + (count[d] - 1) * strides[d] + 1 for d in (0, 1)]
-        limits = (x.shape[0], *end, x.shape[3])
-        views.append(lax.slice(x, (0, *start, 0), limits, (1, *strides, 1)))
-    return views
+    return y.reshape(kernel.shape[3], *seen.shape[1:])

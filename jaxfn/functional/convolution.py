@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -14,15 +14,14 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxfn.functional._batch_last import (
-    by_platform,
     correlate,
+    is_free,
+    pays_on_cpu,
     stored_batch_last,
     to_batch_first,
     to_batch_last,
 )
 from jaxfn.functional._checks import (
-    Pads,
-    Pair,
     as_array,
     as_padding,
     as_pair,
@@ -31,6 +30,8 @@ from jaxfn.functional._checks import (
     layout_hint,
     other_names,
 )
+from jaxfn.functional._convolutions.steps import Steps, spread
+from jaxfn.functional._convolutions.ways import Way, convolve, fast_way
 from jaxfn.functional._rules import Saved, accumulator, bias_gradient, expand, save, transpose
 
 # An int, a name, (vertical, horizontal), or ((top, bottom), (left, right)).
@@ -40,23 +41,6 @@ Padding: TypeAlias = (
     | Sequence[int]
     | Sequence[Sequence[int]]
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Steps:
-    """How a convolution's kernel meets the image; the same for all its terms.
-
-    Attributes:
-      strides: by how many rows and columns the kernel moves.
-      pads: rows and columns of zeros around the image.
-      dilation: distance of the kernel's elements, in rows and columns.
-      groups: into how many parts the channels fall, each with kernels of its own.
-    """
-
-    strides: Pair
-    pads: Pads
-    dilation: Pair = (1, 1)
-    groups: int = 1
 
 
 @other_names(strides="stride", weight="kernel")
@@ -81,11 +65,14 @@ def conv2d(
     with as many groups as channels the convolution is depthwise.
 
     Each gradient is the transpose of one term: x̄ that of y in x, and so on. An input that needs no
-    gradient costs neither a product nor a residual. On a CPU, images of
-    up to 16 channels in float32 or float64 are computed with the batch last, as one matrix product;
-    everything else by `jax.lax.conv_general_dilated`. (There XLA, up to that of jax 0.12, aborts
-    while compiling x̄ of some strided convolutions whose image of outputs is no larger than the
-    kernel.)
+    gradient costs neither a product nor a residual. On a CPU, in float32 and float64, images of up
+    to 16 channels are computed with the batch last, as one matrix product; kernels of 3×3 and 32
+    channels or more with Winograd's products, 16 for 36; depthwise kernels as sums of shifted
+    images, and other groups several at a time; the rest, and everything elsewhere, by
+    `jax.lax.conv_general_dilated`. With Winograd's products and with groups an infinity or a nan in
+    x reaches the pixels and channels beside those that see it, as nan. (XLA, up to that of jax
+    0.12, aborts while compiling `jax.lax`'s x̄ of some strided convolutions whose image of outputs
+    is no larger than the kernel.)
 
     Forward mode is no part of `jax.custom_vjp`: `jax.jvp` and `jax.jacfwd` raise a `TypeError`;
     take them of `jaxfn.autodiff(jaxfn.conv2d)`. `jax.hessian` works, whose tangents
@@ -172,12 +159,6 @@ def check_groups(op: str, channels: int, groups: Any) -> int:
     return groups
 
 
-def spread(window: Pair, dilation: Pair) -> Pair:
-    """How many rows and columns a window reaches over whose elements lie `dilation` apart."""
-    (height, width), (rows, columns) = window, dilation
-    return rows * (height - 1) + 1, columns * (width - 1) + 1
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _conv2d(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, steps: Steps) -> jax.Array:
     return _conv2d_impl(x, kernel, bias, steps)
@@ -194,13 +175,16 @@ def _conv2d_impl(
 
     def batch_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
         x = stored_batch_last(x, x_needs_gradient)
-        return to_batch_first(correlate(x, kernel, steps.strides, steps.pads, steps.dilation))
+        return to_batch_first(correlate(x, kernel, steps))
 
-    def channels_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    def by(way: Way) -> Callable[..., jax.Array]:
+        return lambda x, kernel: way.product(x, kernel, steps)
+
+    def by_lax(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return convolve(x, kernel, steps)
 
     arrays = x.astype(dtype), kernel.astype(dtype)
-    y = _by_platform(batch_last, channels_last, kernel.shape, steps, *arrays)
+    y = _by_platform(batch_last, by, by_lax, x, kernel, steps, *arrays)
     if bias is None:
         return y
     y = y.astype(accumulator(dtype))
@@ -235,24 +219,24 @@ def _conv2d_bwd(
     types = saved.needed_types
 
     def batch_last(y_bar: jax.Array, x: jax.Array, kernel: jax.Array) -> tuple[Any, Any, Any]:
-        product = functools.partial(
-            correlate, strides=steps.strides, pads=steps.pads, dilation=steps.dilation
-        )
         x = stored_batch_last(x, types[0] is not None) if types[1] else x
-        return _gradients(product, to_batch_last, 0, types, to_batch_last(y_bar), x, kernel)
+        product = functools.partial(correlate, steps=steps)
+        return _transposes(product, to_batch_last, 0, types, to_batch_last(y_bar), x, kernel)
 
-    def channels_last(y_bar: jax.Array, x: jax.Array, kernel: jax.Array) -> tuple[Any, Any, Any]:
+    def by(way: Way) -> Callable[..., tuple[Any, Any, Any]]:
+        return functools.partial(_gradients, way, steps, saved.types[:2], types)
+
+    def by_lax(y_bar: jax.Array, x: jax.Array, kernel: jax.Array) -> tuple[Any, Any, Any]:
         product = functools.partial(convolve, steps=steps)
-        return _gradients(product, lambda x: x, 3, types, y_bar, x, kernel)
+        return _transposes(product, lambda x: x, 3, types, y_bar, x, kernel)
 
-    kernel_shape = saved.types[1].shape
-    return _by_platform(batch_last, channels_last, kernel_shape, steps, y_bar, x, kernel)
+    return _by_platform(batch_last, by, by_lax, *saved.types[:2], steps, y_bar, x, kernel)
 
 
 _conv2d.defvjp(_conv2d_fwd, _conv2d_bwd, symbolic_zeros=True)
 
 
-def _gradients(
+def _transposes(
     product: Callable[[Any, Any], jax.Array],
     in_layout: Callable[[jax.Array], jax.Array],
     channels: int,
@@ -280,33 +264,61 @@ def _gradients(
     )
 
 
+def _gradients(
+    way: Way,
+    steps: Steps,
+    factor_types: tuple[Any, Any],
+    types: tuple[Any, Any, Any],
+    y_bar: jax.Array,
+    x: jax.Array,
+    kernel: jax.Array,
+) -> tuple[Any, Any, Any]:
+    """The same as `way` computes them, channels last; `factor_types` are those of x and the kernel,
+    gradient or not."""
+    of_x, of_kernel = factor_types
+    dtype = y_bar.dtype
+    x_bar = kernel_bar = None
+    # What a device of `shard_map` has of a gradient is summed by the transpose of a cast.
+    if types[0] is not None:
+        x_bar = way.image_gradient(y_bar, kernel, steps, (of_x.shape[1], of_x.shape[2]))
+        x_bar = transpose(lambda x: x.astype(dtype), types[0], x_bar)
+    if types[1] is not None:
+        kernel_bar = way.kernel_gradient(
+            x, y_bar, jax.ShapeDtypeStruct(of_kernel.shape, dtype), steps
+        )
+        kernel_bar = transpose(lambda k: k.astype(dtype), types[1], kernel_bar)
+    return x_bar, kernel_bar, transposed_bias(types[2], y_bar, 3)
+
+
 def transposed_bias(bias_type: Any, y_bar: jax.Array, channels: int) -> jax.Array | None:
     """The gradient of a bias that was added along the dimension `channels`, or None."""
     return bias_gradient(bias_type, y_bar.astype(accumulator(y_bar.dtype)), channels)
 
 
-def convolve(x: jax.Array, kernel: jax.Array, steps: Steps) -> jax.Array:
-    """`[N, H, W, in]`, `[h, w, in / groups, out]` → `[N, H', W', out]`, as `jax.lax` convolves."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        steps.strides,
-        steps.pads,
-        rhs_dilation=steps.dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=steps.groups,
-    )
-
-
 def _by_platform(
     batch_last: Callable[..., Any],
-    channels_last: Callable[..., Any],
-    kernel: tuple[int, ...],
+    by: Callable[[Way], Callable[..., Any]],
+    by_lax: Callable[..., Any],
+    x: Any,
+    kernel: Any,
     steps: Steps,
     *arrays: jax.Array,
 ) -> Any:
-    """The one of two equal functions of `arrays`, images first, that is faster."""
-    if steps.groups > 1:
-        return channels_last(*arrays)
-    sizes = {"channels": max(kernel[2:]), "positions": kernel[0] * kernel[1]}
-    return by_platform(batch_last, channels_last, *arrays, **sizes)
+    """The one of equal functions of `arrays`, images first, that is fast where the program runs.
+
+    Args:
+      batch_last: for a CPU and images of few channels.
+      by: gives the function that uses a way of computing a convolution that is fast on a CPU.
+      by_lax: for everything else.
+      x: the image, or its type.
+      kernel: the kernel, or its type.
+      steps: of the convolution.
+      arrays: of the functions.
+    """
+    channels, positions = max(kernel.shape[2:]), math.prod(kernel.shape[:2])
+    if steps.groups == 1 and pays_on_cpu(*arrays, channels=channels, positions=positions):
+        return lax.platform_dependent(*arrays, cpu=batch_last, default=by_lax)
+    way = fast_way(x, kernel, steps) if is_free(*arrays) else None
+    if way is None:
+        return by_lax(*arrays)
+    return lax.platform_dependent(*arrays, cpu=by(way), default=by_lax)

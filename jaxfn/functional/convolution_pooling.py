@@ -25,6 +25,8 @@ from jaxfn.functional._batch_last import (
     to_batch_last,
 )
 from jaxfn.functional._checks import Pads, Pair, as_pair, other_names
+from jaxfn.functional._convolutions.steps import Steps
+from jaxfn.functional._convolutions.ways import convolve
 from jaxfn.functional._rules import Saved, expand, save, transpose
 from jaxfn.functional.convolution import Padding
 
@@ -124,9 +126,9 @@ class _Blocks:
     convolved: Pair
 
     @property
-    def steps(self) -> convolution.Steps:
+    def steps(self) -> Steps:
         """Those of the convolution."""
-        return convolution.Steps(self.strides, self.pads)
+        return Steps(self.strides, self.pads)
 
     @property
     def length(self) -> Pair:
@@ -196,7 +198,7 @@ def _conv2d_relu_max_pool2d_impl(
         return to_batch_first(y), to_batch_first(position)
 
     def channels_last(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> Any:
-        z = convolution.convolve(x, kernel, blocks.steps)
+        z = convolve(x, kernel, blocks.steps)
         z = z if bias is None else z + expand(bias, z)
         return pooling.maxima(z, blocks.windows, blocks.windows, ((0, 0), (0, 0)), True)
 
@@ -248,7 +250,7 @@ def _conv2d_relu_max_pool2d_bwd(
         )
 
         def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            return convolution.convolve(x, kernel, blocks.steps)
+            return convolve(x, kernel, blocks.steps)
 
         return (
             transpose(lambda x: product(x, kernel), types[0], z_bar),

@@ -20,7 +20,6 @@ from jaxfn.functional._batch_last import (
     stored,
     to_batch_first,
     to_batch_last,
-    views_of,
 )
 from jaxfn.functional._checks import (
     NCHW,
@@ -32,6 +31,7 @@ from jaxfn.functional._checks import (
     check_rank,
     other_names,
 )
+from jaxfn.functional._convolutions.steps import views_of
 from jaxfn.functional._rules import explicit_sharding
 from jaxfn.functional.activation import is_positive_or_nan, relu
 from jaxfn.functional.convolution import Padding
