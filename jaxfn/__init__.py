@@ -11,12 +11,15 @@ from jaxfn.autodiff import custom_rules as custom_rules
 from jaxfn.function import Function as Function
 from jaxfn.function import function as function
 from jaxfn.functional import approx_sign as approx_sign
+from jaxfn.functional import avg_pool2d as avg_pool2d
 from jaxfn.functional import ceil_ste as ceil_ste
 from jaxfn.functional import clip_gradient as clip_gradient
 from jaxfn.functional import clip_gradient_norm as clip_gradient_norm
 from jaxfn.functional import clip_ste as clip_ste
+from jaxfn.functional import conv1d as conv1d
 from jaxfn.functional import conv2d as conv2d
 from jaxfn.functional import conv2d_relu_max_pool2d as conv2d_relu_max_pool2d
+from jaxfn.functional import conv_transpose2d as conv_transpose2d
 from jaxfn.functional import dorefa as dorefa
 from jaxfn.functional import dot_product_attention as dot_product_attention
 from jaxfn.functional import dropout as dropout

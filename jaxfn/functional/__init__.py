@@ -2,12 +2,15 @@
 
 from jaxfn.functional.activation import relu as relu
 from jaxfn.functional.attention import dot_product_attention as dot_product_attention
+from jaxfn.functional.average_pooling import avg_pool2d as avg_pool2d
 from jaxfn.functional.binary import approx_sign as approx_sign
 from jaxfn.functional.binary import sign_ste as sign_ste
 from jaxfn.functional.binary import swish_sign as swish_sign
 from jaxfn.functional.binary import ternary_ste as ternary_ste
 from jaxfn.functional.convolution import conv2d as conv2d
+from jaxfn.functional.convolution_1d import conv1d as conv1d
 from jaxfn.functional.convolution_pooling import conv2d_relu_max_pool2d as conv2d_relu_max_pool2d
+from jaxfn.functional.convolution_transpose import conv_transpose2d as conv_transpose2d
 from jaxfn.functional.discrete import gumbel_softmax as gumbel_softmax
 from jaxfn.functional.discrete import onehot_straight_through as onehot_straight_through
 from jaxfn.functional.dropout import dropout as dropout

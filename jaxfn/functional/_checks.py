@@ -96,6 +96,12 @@ def check_int(op: str, name: str, value: Any, low: int, high: int) -> int:
     return int(value)
 
 
+def check_bool(op: str, name: str, value: Any) -> None:
+    """Refuses what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{op}: expected {name} to be a bool, got {type(value).__name__}")
+
+
 def check_number(op: str, name: str, value: Any) -> float:
     """A positive, finite Python number."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
@@ -180,7 +186,7 @@ def as_padding(
     if isinstance(padding, str):
         pads = padding_of_name(op, padding, size, window, stride)
     else:
-        pads = _explicit_pads(op, padding)
+        pads = explicit_pads(op, padding)
     rows, columns = pads
     if min(*rows, *columns) < 0:
         raise ValueError(f"{op}: expected padding of at least 0, got {padding!r}")
@@ -213,7 +219,8 @@ def _same(size: int, window: int, stride: int) -> Pair:
     return total // 2, total - total // 2
 
 
-def _explicit_pads(op: str, padding: Any) -> Pads:
+def explicit_pads(op: str, padding: Any) -> Pads:
+    """`padding`, which is no name, as ((top, bottom), (left, right))."""
     sides = (padding, padding) if _is_int(padding) else padding
     if isinstance(sides, Sequence) and len(sides) == 2:
         rows, columns = (_int_pair((side, side) if _is_int(side) else side) for side in sides)

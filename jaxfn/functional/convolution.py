@@ -108,7 +108,7 @@ def conv2d(
 
     Source: `torch.nn.functional.conv2d`, in the layouts NHWC and HWIO of JAX and Flax.
     """
-    return _conv2d(*checked("conv2d", x, kernel, bias, stride, padding, dilation, groups))
+    return of_checked(*checked("conv2d", x, kernel, bias, stride, padding, dilation, groups))
 
 
 def checked(
@@ -147,6 +147,11 @@ def checked(
     reach = spread((kernel.shape[0], kernel.shape[1]), dilations)
     pads = as_padding(op, padding, (x.shape[1], x.shape[2]), reach, strides)
     return x, kernel, bias, Steps(strides, pads, dilations, groups)
+
+
+def of_checked(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, steps: Steps) -> jax.Array:
+    """`conv2d` of what `checked` gives."""
+    return _conv2d(x, kernel, bias, steps)
 
 
 def check_groups(op: str, channels: int, groups: Any) -> int:

@@ -27,6 +27,7 @@ from jaxfn.functional._batch_last import (
 from jaxfn.functional._checks import Pads, Pair, as_pair, other_names
 from jaxfn.functional._convolutions.steps import Steps
 from jaxfn.functional._convolutions.ways import convolve
+from jaxfn.functional._moves import Moves
 from jaxfn.functional._rules import Saved, expand, save, transpose
 from jaxfn.functional.convolution import Padding
 
@@ -131,6 +132,11 @@ class _Blocks:
         return Steps(self.strides, self.pads)
 
     @property
+    def moves(self) -> Moves:
+        """Those of the pooling."""
+        return Moves(self.windows, self.windows, ((0, 0), (0, 0)))
+
+    @property
     def length(self) -> Pair:
         """How many rows a block has."""
         return _pair(w * s for w, s in zip(self.windows, self.strides, strict=True))
@@ -200,7 +206,7 @@ def _conv2d_relu_max_pool2d_impl(
     def channels_last(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> Any:
         z = convolve(x, kernel, blocks.steps)
         z = z if bias is None else z + expand(bias, z)
-        return pooling.maxima(z, blocks.windows, blocks.windows, ((0, 0), (0, 0)), True)
+        return pooling.maxima(z, blocks.moves, True)
 
     return lax.platform_dependent(x, kernel, bias, cpu=batch_last, default=channels_last)
 
@@ -245,9 +251,7 @@ def _conv2d_relu_max_pool2d_bwd(
     def channels_last(
         y_bar: jax.Array, position: jax.Array, x: jax.Array, kernel: jax.Array
     ) -> Any:
-        z_bar = pooling.scatter(
-            y_bar, position, blocks.convolved, blocks.windows, blocks.windows, ((0, 0), (0, 0))
-        )
+        z_bar = pooling.scatter(y_bar, position, blocks.convolved, blocks.moves)
 
         def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
             return convolve(x, kernel, blocks.steps)
