@@ -54,6 +54,7 @@ from jaxfn.functional import ternary_ste as ternary_ste
 from jaxfn.microbatches import microbatched_value_and_grad as microbatched_value_and_grad
 
 if TYPE_CHECKING:
+    from jaxfn import nn as nn
     from jaxfn.auditing import AuditedRule as AuditedRule
     from jaxfn.auditing import AuditError as AuditError
     from jaxfn.auditing import AuditReport as AuditReport
@@ -81,10 +82,12 @@ _ON_DEMAND = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "nn":  # the layers alone need Flax
+        return importlib.import_module("jaxfn.nn")
     if name not in _ON_DEMAND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_ON_DEMAND[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ON_DEMAND})
+    return sorted({*globals(), *_ON_DEMAND, "nn"})

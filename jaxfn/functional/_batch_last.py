@@ -8,7 +8,7 @@ dimensions 1 and 2 in both layouts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,10 +16,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxfn.functional._convolutions.steps import Steps, padded, views_of, window_of
+from jaxfn.functional._partition import scan
 from jaxfn.functional._rules import explicit_sharding
 
 # With more channels than a register holds numbers (16 of float32), `jax.lax` fills it as well.
-_MOST_CHANNELS = 16
+MOST_CHANNELS = 16
+
+# A batch of more images is taken in slices of about so many: what an operation computes on the way
+# then stays in the cache. All operations take the same, which follows from the batch alone, so that
+# between them nothing has to be laid out anew.
+_MOST_IMAGES, _SLICE = 256, 128
 
 # A window of more positions is left to `jax.lax`: each one is an operation of its own here.
 MOST_POSITIONS = 64
@@ -48,7 +54,7 @@ def by_platform(
 
 def pays_on_cpu(*arrays: jax.Array, channels: int, positions: int) -> bool:
     """Whether a CPU computes on `arrays`, images first, faster with the batch last."""
-    return channels <= _MOST_CHANNELS and positions <= MOST_POSITIONS and is_free(*arrays)
+    return channels <= MOST_CHANNELS and positions <= MOST_POSITIONS and is_free(*arrays)
 
 
 def is_free(*arrays: jax.Array) -> bool:
@@ -107,6 +113,61 @@ def stored(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     # they are written differently.
     first = arrays[0][0, 0, 0, 0]
     return lax.cond(first == first, lambda *a: a, lambda *a: tuple(x * 1 for x in a), *arrays)
+
+
+def in_slices(
+    fun: Callable[..., tuple[Any, Any]], images: Sequence[jax.Array], is_first: Sequence[bool]
+) -> tuple[Any, Any]:
+    """`fun` of images with the batch last, a slice of a large batch at a time.
+
+    What lies between two operations is then all that they keep, laid out slice by slice, and the
+    transposes of one cancel with those of the next.
+
+    Args:
+      fun: `fun(*images)` → images with the batch last, and sums over the batch; trees of arrays.
+      images: `[N, H, W, C]`.
+      is_first: for each, whether no other operation leaves it with the batch last.
+
+    Returns:
+      The same of the whole batch, the images as `[N, H, W, C]`.
+    """
+    batch = images[0].shape[0]
+    length = _slice_length(batch)
+    if length == batch:
+        pairs = zip(images, is_first, strict=True)
+        results, sums = fun(*(stored_batch_last(x, not first) for x, first in pairs))
+        return jax.tree.map(to_batch_first, results), sums
+
+    def laid_out(x: jax.Array, first: bool) -> jax.Array:
+        x = x.reshape(-1, length, *x.shape[1:])
+        return x if first else jnp.transpose(x, (0, 4, 2, 3, 1))
+
+    def one(parts: Sequence[jax.Array]) -> tuple[Any, Any]:
+        pairs = zip(parts, is_first, strict=True)
+        return fun(*(image_batch_last(x) if first else x for x, first in pairs))
+
+    def step(total: Any, parts: Sequence[jax.Array]) -> tuple[Any, Any]:
+        results, sums = one(parts)
+        return jax.tree.map(jnp.add, total, sums), results
+
+    slices = [laid_out(x, first) for x, first in zip(images, is_first, strict=True)]
+    _, types = jax.eval_shape(one, [x[0] for x in slices])
+    start = jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), types)
+    sums, results = scan(step, start, slices, images)
+
+    def joined(y: jax.Array) -> jax.Array:
+        y = jnp.transpose(y, (0, 4, 2, 3, 1))
+        return y.reshape(batch, *y.shape[2:])
+
+    return jax.tree.map(joined, results), sums
+
+
+def _slice_length(batch: Any) -> int:
+    """How many images of a batch make a slice."""
+    if not isinstance(batch, int) or batch <= _MOST_IMAGES:
+        return batch
+    lengths = [n for n in range(_SLICE // 2, _MOST_IMAGES + 1) if batch % n == 0]
+    return min(lengths, key=lambda n: abs(n - _SLICE), default=batch)
 
 
 def correlate(x: jax.Array, kernel: jax.Array, steps: Steps) -> jax.Array:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxfn.functional._batch_last import MOST_POSITIONS, is_free
-from jaxfn.functional._checks import Pair, check_bool, other_names
-from jaxfn.functional._convolutions.steps import padded, size_of, views_of
-from jaxfn.functional._moves import Moves, checked
+from jaxfn.functional._checks import check_bool, other_names
+from jaxfn.functional._convolutions.steps import size_of
+from jaxfn.functional._moves import checked
 from jaxfn.functional._rules import accumulator
 from jaxfn.functional.convolution import Padding
 
@@ -73,28 +69,7 @@ def avg_pool2d(
     x, moves = checked(op, x, window, stride, padding, 1, ceil_mode)
     check_bool(op, "count_include_pad", count_include_pad)
     counts = moves.counts(size_of(x), count_include_pad)
-    total = _sums(x.astype(accumulator(x.dtype)), moves)
+    zero = np.zeros((), accumulator(x.dtype))
+    total = lax.reduce_window(x.astype(zero.dtype), zero, lax.add, **moves.of_reduce_window)
     scale = np.asarray(1 / counts[:, :, None], total.dtype)
     return (total * scale).astype(x.dtype)
-
-
-def _sums(x: jax.Array, moves: Moves) -> jax.Array:
-    """The sum of each window."""
-    if not is_free(x) or max(moves.window) > MOST_POSITIONS:
-        zero = np.zeros((), x.dtype)
-        return lax.reduce_window(x, zero, lax.add, **moves.of_reduce_window)
-    if moves.are_side_by_side:
-        return _tile_sums(x, moves.window)
-    # Over the rows of a window first, and then over its columns: fewer sums than elements.
-    (height, width), (down, right) = moves.window, moves.strides
-    rows = views_of(padded(x, moves.pads), (height, 1), (down, 1), (1, 1))
-    columns = views_of(functools.reduce(operator.add, rows), (1, width), (1, right), (1, 1))
-    return functools.reduce(operator.add, columns)
-
-
-def _tile_sums(x: jax.Array, window: Pair) -> jax.Array:
-    """The same of windows side by side, without what fills none."""
-    height, width = (n // k for n, k in zip(size_of(x), window, strict=True))
-    x = x[:, : height * window[0], : width * window[1]]
-    tiles = x.reshape(x.shape[0], height, window[0], width, window[1], x.shape[3])
-    return jnp.sum(tiles, (2, 4))

@@ -16,13 +16,12 @@ from jax import lax
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike
 
+from jaxfn._jax_internals import mesh_axes, vary_over
 from jaxfn.functional import convolution, pooling
 from jaxfn.functional._batch_last import (
+    in_slices,
     pays_on_cpu,
     stored,
-    stored_batch_last,
-    to_batch_first,
-    to_batch_last,
 )
 from jaxfn.functional._checks import Pads, Pair, as_pair, other_names
 from jaxfn.functional._convolutions.steps import Steps
@@ -198,10 +197,13 @@ def _conv2d_relu_max_pool2d_impl(
     """The pooled elements, and the position of each in its window."""
 
     def batch_last(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> Any:
-        z = _convolve(stored_batch_last(x, x_needs_gradient), kernel, blocks)
-        z = z if bias is None else z + bias[:, None, None, None]
-        y, position = stored(*pooling.maximum_of(list(z), np.zeros((1, 1, 1, 1), np.uint8), True))
-        return to_batch_first(y), to_batch_first(position)
+        def some(x: jax.Array) -> tuple[Any, Any]:
+            z = _convolve(x, kernel, blocks)
+            z = z if bias is None else z + bias[:, None, None, None]
+            first = np.zeros((1, 1, 1, 1), np.uint8)
+            return stored(*pooling.maximum_of(list(z), first, True)), ()
+
+        return in_slices(some, (x,), (not x_needs_gradient,))[0]
 
     def channels_last(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> Any:
         z = convolve(x, kernel, blocks.steps)
@@ -236,16 +238,18 @@ def _conv2d_relu_max_pool2d_bwd(
     types = factors.needed_types
 
     def batch_last(y_bar: jax.Array, position: jax.Array, x: jax.Array, kernel: jax.Array) -> Any:
-        (y_bar,), position = stored(to_batch_last(y_bar)), to_batch_last(position)
-        places = np.arange(math.prod(blocks.windows), dtype=np.uint8).reshape(-1, 1, 1, 1, 1)
-        z_bar = jnp.where(position == places, y_bar, jnp.zeros((), y_bar.dtype))
-        passed = jnp.where(position < len(places), y_bar, jnp.zeros((), y_bar.dtype))
-        x = stored_batch_last(x, types[0] is not None) if types[1] else x
+        def some(y_bar: jax.Array, position: jax.Array, x: jax.Array | None = None) -> Any:
+            return _block_gradients(types, blocks, y_bar, position, x, kernel)
+
+        images = (y_bar, position) if types[1] is None else (y_bar, position, x)
+        x_bar, (kernel_bar, bias_bar) = in_slices(
+            some, images, (False, False, types[0] is None)[: len(images)]
+        )
+        # What a device of `shard_map` has of a gradient is summed by the transpose of a cast.
         return (
-            transpose(lambda x: _convolve(to_batch_last(x), kernel, blocks), types[0], z_bar),
-            transpose(lambda kernel: _convolve(x, kernel, blocks), types[1], z_bar),
-            # Each window passes ȳ on once, or not at all.
-            convolution.transposed_bias(types[2], passed, channels=0),
+            transpose(lambda x: x, types[0], x_bar),
+            transpose(lambda kernel: kernel, types[1], kernel_bar),
+            transpose(lambda bias: bias, types[2], bias_bar),
         )
 
     def channels_last(
@@ -270,6 +274,39 @@ def _conv2d_relu_max_pool2d_bwd(
 _conv2d_relu_max_pool2d.defvjp(
     _conv2d_relu_max_pool2d_fwd, _conv2d_relu_max_pool2d_bwd, symbolic_zeros=True
 )
+
+
+def _block_gradients(
+    types: tuple[Any, Any, Any],
+    blocks: _Blocks,
+    y_bar: jax.Array,
+    position: jax.Array,
+    x: jax.Array | None,
+    kernel: jax.Array,
+) -> tuple[jax.Array | None, tuple[jax.Array | None, jax.Array | None]]:
+    """x̄, and K̄ and b̄, of images with the batch last; None for what has no type."""
+    (y_bar,) = stored(y_bar)
+    zero = jnp.zeros((), y_bar.dtype)
+    places = np.arange(math.prod(blocks.windows), dtype=np.uint8).reshape(-1, 1, 1, 1, 1)
+    z_bar = jnp.where(position == places, y_bar, zero)
+    x_bar = kernel_bar = bias_bar = None
+    if types[0] is not None:
+        size = (kernel.shape[2], *blocks.size, y_bar.shape[3])
+        x_bar = _transposed(lambda x: _convolve(x, kernel, blocks), size, z_bar)
+    if x is not None:
+        image = x
+        kernel_bar = _transposed(lambda k: _convolve(image, k, blocks), types[1].shape, z_bar)
+    if types[2] is not None:
+        # Each window passes ȳ on once, or not at all.
+        bias_bar = jnp.sum(jnp.where(position < len(places), y_bar, zero), (1, 2, 3))
+    return x_bar, (kernel_bar, bias_bar)
+
+
+def _transposed(term: Any, shape: tuple[int, ...], z_bar: jax.Array) -> jax.Array:
+    """The transpose of the linear `term`, whose input differs between devices as z̄ does."""
+    zeros = vary_over(jnp.zeros(shape, z_bar.dtype), mesh_axes(jax.typeof(z_bar)))
+    (bar,) = jax.vjp(term, zeros)[1](z_bar)
+    return bar
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, blocks: _Blocks) -> jax.Array:

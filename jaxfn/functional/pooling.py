@@ -15,6 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxfn.functional._batch_last import (
+    MOST_CHANNELS,
     MOST_POSITIONS,
     by_platform,
     stored,
@@ -27,6 +28,9 @@ from jaxfn.functional._moves import Moves, checked
 from jaxfn.functional._rules import explicit_sharding
 from jaxfn.functional.activation import is_positive_or_nan, relu
 from jaxfn.functional.convolution import Padding
+
+# With many channels JAX's maximum of a window of more positions, and its gradient, are faster.
+_MOST_OF_MANY_CHANNELS = 25
 
 
 @other_names(strides="stride", window_shape="window", kernel_size="window")
@@ -48,8 +52,8 @@ def max_pool2d(
     windows whose maximum it is. Where several elements of a window share the maximum, the gradient
     goes to the first of them in row-major order; where there is a nan, y is nan, and the gradient
     goes to the last nan, as in PyTorch. What is kept for the backward pass is one byte per pooled
-    element, the position of the maximum in its window. (A window of more than 64 positions is left
-    to JAX: its rule keeps x.)
+    element, the position of the maximum in its window. (A window of more than 64 positions, with
+    more than 16 channels of more than 25, is left to JAX: its rule keeps x.)
 
     Forward mode is no part of `jax.custom_vjp`: `jax.jvp` and `jax.jacfwd` raise a `TypeError`;
     take them of `jaxfn.autodiff(jaxfn.max_pool2d)`. `jax.hessian` works, whose tangents
@@ -92,7 +96,7 @@ def max_pool2d(
     check_bool(op, "return_indices", return_indices)
     if not return_indices:
         return _pool(x, moves, rectified=False)
-    if math.prod(moves.window) > MOST_POSITIONS:
+    if not _has_rule(x, moves):
         return _chosen(x, moves)
     result: Any = _indexed_max_pool2d(x, moves)
     y, position = result
@@ -232,8 +236,13 @@ def _indexed_max_pool2d_bwd(moves: Moves, saved: Any, bars: Any) -> tuple[jax.Ar
 _indexed_max_pool2d.defvjp(_indexed_max_pool2d_fwd, _indexed_max_pool2d_bwd)
 
 
+def _has_rule(x: jax.Array, moves: Moves) -> bool:
+    few = x.shape[3] <= MOST_CHANNELS
+    return math.prod(moves.window) <= (MOST_POSITIONS if few else _MOST_OF_MANY_CHANNELS)
+
+
 def _pool(x: jax.Array, moves: Moves, *, rectified: bool) -> jax.Array:
-    if math.prod(moves.window) <= MOST_POSITIONS:
+    if _has_rule(x, moves):
         return _max_pool2d(x, moves, rectified)
     y = lax.reduce_window(
         x,
