@@ -75,6 +75,15 @@ def transpose(term: Callable, input_type: Any, y_bar: jax.Array) -> Any:
     return gradient
 
 
+def varying_transpose(
+    term: Callable[[jax.Array], jax.Array], shape: tuple[int, ...], y_bar: jax.Array
+) -> jax.Array:
+    """The transpose of the linear `term` at ȳ; inside `shard_map` each device has its own."""
+    zeros = vary_over(jnp.zeros(shape, y_bar.dtype), mesh_axes(jax.typeof(y_bar)))
+    (gradient,) = jax.vjp(term, zeros)[1](y_bar)
+    return gradient
+
+
 def expand(bias: jax.Array, like: jax.Array, channels: int = -1) -> jax.Array:
     """The bias at every place of `like`, whose dimension `channels` is its own."""
     # Sharded as `like` from the start: otherwise the transpose would gather ȳ and then sum it.

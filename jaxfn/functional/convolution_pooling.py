@@ -16,7 +16,6 @@ from jax import lax
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike
 
-from jaxfn._jax_internals import mesh_axes, vary_over
 from jaxfn.functional import convolution, pooling
 from jaxfn.functional._batch_last import (
     in_slices,
@@ -27,7 +26,7 @@ from jaxfn.functional._checks import Pads, Pair, as_pair, other_names
 from jaxfn.functional._convolutions.steps import Steps
 from jaxfn.functional._convolutions.ways import convolve
 from jaxfn.functional._moves import Moves
-from jaxfn.functional._rules import Saved, expand, save, transpose
+from jaxfn.functional._rules import Saved, expand, save, transpose, varying_transpose
 from jaxfn.functional.convolution import Padding
 
 # In blocks, positions that a convolution does not see are multiplied by zeros. With more products
@@ -292,21 +291,14 @@ def _block_gradients(
     x_bar = kernel_bar = bias_bar = None
     if types[0] is not None:
         size = (kernel.shape[2], *blocks.size, y_bar.shape[3])
-        x_bar = _transposed(lambda x: _convolve(x, kernel, blocks), size, z_bar)
+        x_bar = varying_transpose(lambda x: _convolve(x, kernel, blocks), size, z_bar)
     if x is not None:
         image = x
-        kernel_bar = _transposed(lambda k: _convolve(image, k, blocks), types[1].shape, z_bar)
+        kernel_bar = varying_transpose(lambda k: _convolve(image, k, blocks), types[1].shape, z_bar)
     if types[2] is not None:
         # Each window passes ȳ on once, or not at all.
         bias_bar = jnp.sum(jnp.where(position < len(places), y_bar, zero), (1, 2, 3))
     return x_bar, (kernel_bar, bias_bar)
-
-
-def _transposed(term: Any, shape: tuple[int, ...], z_bar: jax.Array) -> jax.Array:
-    """The transpose of the linear `term`, whose input differs between devices as z̄ does."""
-    zeros = vary_over(jnp.zeros(shape, z_bar.dtype), mesh_axes(jax.typeof(z_bar)))
-    (bar,) = jax.vjp(term, zeros)[1](z_bar)
-    return bar
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, blocks: _Blocks) -> jax.Array:

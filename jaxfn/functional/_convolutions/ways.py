@@ -20,6 +20,7 @@ from jaxfn.functional._convolutions.steps import (
     padded,
     window_of,
 )
+from jaxfn.functional._rules import varying_transpose
 
 # Winograd's transforms cost as much for few channels as for many, its products do not.
 _FEWEST_CHANNELS = 32
@@ -99,14 +100,12 @@ def _image_gradient(y_bar: jax.Array, kernel: jax.Array, steps: Steps, size: Pai
 def _transposed_image_gradient(
     product: Callable[..., jax.Array], y_bar: jax.Array, kernel: jax.Array, steps: Steps, size: Pair
 ) -> jax.Array:
-    images = jax.ShapeDtypeStruct((y_bar.shape[0], *size, kernel.shape[2]), y_bar.dtype)
-    (x_bar,) = jax.linear_transpose(lambda x: product(x, kernel, steps), images)(y_bar)
-    return x_bar
+    images = (y_bar.shape[0], *size, kernel.shape[2])
+    return varying_transpose(lambda x: product(x, kernel, steps), images, y_bar)
 
 
 def _kernel_gradient(x: jax.Array, y_bar: jax.Array, kernel: Any, steps: Steps) -> jax.Array:
-    (kernel_bar,) = jax.linear_transpose(lambda k: convolve(x, k, steps), kernel)(y_bar)
-    return kernel_bar
+    return varying_transpose(lambda k: convolve(x, k, steps), kernel.shape, y_bar)
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array, steps: Steps) -> jax.Array:
