@@ -54,7 +54,6 @@ from jaxfn.functional import ternary_ste as ternary_ste
 from jaxfn.microbatches import microbatched_value_and_grad as microbatched_value_and_grad
 
 if TYPE_CHECKING:
-    from jaxfn import nn as nn
     from jaxfn.auditing import AuditedRule as AuditedRule
     from jaxfn.auditing import AuditError as AuditError
     from jaxfn.auditing import AuditReport as AuditReport

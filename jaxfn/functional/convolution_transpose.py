@@ -32,7 +32,13 @@ from jaxfn.functional._rules import (
     save,
     transpose,
 )
-from jaxfn.functional.convolution import Padding, check_groups, of_checked, transposed_bias
+from jaxfn.functional.convolution import (
+    Padding,
+    check_groups,
+    convolved,
+    gradients,
+    transposed_bias,
+)
 
 
 @other_names(strides="stride", weight="kernel")
@@ -95,9 +101,10 @@ def conv_transpose2d(
 
     Source: `torch.nn.functional.conv_transpose2d`, in the layouts NHWC and HWIO.
     """
-    return _conv_transpose2d(
-        *_checked(x, kernel, bias, stride, padding, output_padding, dilation, groups)
+    x, kernel, bias, steps, size = _checked(
+        x, kernel, bias, stride, padding, output_padding, dilation, groups
     )
+    return _conv_transpose2d(x, jnp.swapaxes(kernel, 2, 3), bias, steps, size)
 
 
 def _checked(
@@ -162,6 +169,10 @@ def _checked(
     return x, kernel, bias, Steps(strides, of_y, dilations, groups), (rows, columns)
 
 
+# The kernel of the rule is that of the convolution C of y back to x, `[h, w, out / groups, in]`:
+# the channels of a group stand together in both.
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _conv_transpose2d(
     x: jax.Array, kernel: jax.Array, bias: jax.Array | None, steps: Steps, size: Pair
@@ -174,9 +185,10 @@ def _conv_transpose2d_impl(
 ) -> jax.Array:
     dtype = jnp.result_type(*(a for a in (x, kernel, bias) if a is not None))
     x, kernel = x.astype(dtype), kernel.astype(dtype)
-    images = _images(x, kernel, steps, size)
-    _, transposed = jax.vjp(lambda images: of_checked(images, _turned(kernel), None, steps), images)
-    (y,) = transposed(x)
+    of_y = jax.typeof(_images(x, kernel, steps, size))
+    y, _, _ = gradients(
+        steps, (of_y, jax.typeof(kernel)), (of_y, None, None), x, jnp.zeros(0, dtype), kernel
+    )
     if bias is None:
         return y
     y = y.astype(accumulator(dtype))
@@ -198,42 +210,33 @@ def _conv_transpose2d_fwd(
 def _conv_transpose2d_bwd(
     steps: Steps, size: Pair, saved: Saved, y_bar: jax.Array | SymbolicZero
 ) -> tuple[Any, Any, Any]:
-    # With C the convolution by the kernel from out to in, y = Cᵀx + 1·b is linear in each of x, K
-    # and b alone. So x̄ = Cȳ, K̄ is that of C where ȳ is its image and x its result's gradient, and
-    # b̄ = Σ ȳ over the pixels.
+    # With C the convolution by the kernel, y = Cᵀx + 1·b is linear in each of x, K and b alone. So
+    # x̄ = Cȳ, K̄ is that of C where ȳ is its image and x its result's gradient, and b̄ = Σ ȳ over the
+    # pixels.
     del size
     if isinstance(y_bar, SymbolicZero):
         return None, None, None
-    x, kernel = (factor.astype(y_bar.dtype) for factor in saved.factors)
+    dtype = y_bar.dtype
+    x, kernel = (factor.astype(dtype) for factor in saved.factors)
     x_type, kernel_type, bias_type = saved.needed_types
     x_bar = kernel_bar = None
-    # What a device of `shard_map` has of a gradient is summed by the transpose of a cast.
     if x_type is not None:
-        x_bar = of_checked(y_bar, _turned(kernel), None, steps)
-        x_bar = transpose(lambda x: x.astype(y_bar.dtype), x_type, x_bar)
+        # What a device of `shard_map` has of a gradient is summed by the transpose of a cast.
+        x_bar = convolved(y_bar, kernel, None, steps)
+        x_bar = transpose(lambda x: x.astype(dtype), x_type, x_bar)
     if kernel_type is not None:
-        zero = vary_over(
-            jnp.zeros(kernel_type.shape, y_bar.dtype),
-            mesh_axes(jax.typeof(y_bar)) | mesh_axes(jax.typeof(x)),
-        )
-        _, of_kernel = jax.vjp(lambda k: of_checked(y_bar, _turned(k), None, steps), zero)
-        (kernel_bar,) = of_kernel(x)
-        kernel_bar = transpose(lambda k: k.astype(y_bar.dtype), kernel_type, kernel_bar)
+        needed = None, kernel_type, None
+        factor_types = jax.typeof(y_bar), kernel_type
+        _, kernel_bar, _ = gradients(steps, factor_types, needed, x, y_bar, jnp.zeros(0, dtype))
     return x_bar, kernel_bar, transposed_bias(bias_type, y_bar, 3)
 
 
 _conv_transpose2d.defvjp(_conv_transpose2d_fwd, _conv_transpose2d_bwd, symbolic_zeros=True)
 
 
-def _turned(kernel: jax.Array) -> jax.Array:
-    """`[h, w, in, out / groups]` → `[h, w, out / groups, in]`: the channels of a group stand
-    together in both."""
-    return jnp.swapaxes(kernel, 2, 3)
-
-
 def _images(x: jax.Array, kernel: jax.Array, steps: Steps, size: Pair) -> jax.Array:
     """Zeros as large as the result, and divided among devices as x is."""
-    shape = (x.shape[0], *size, kernel.shape[3] * steps.groups)
+    shape = (x.shape[0], *size, kernel.shape[2] * steps.groups)
     sharding = explicit_sharding(x)
     if sharding is not None:
         sharding = NamedSharding(sharding.mesh, PartitionSpec(sharding.spec[0], None, None, None))

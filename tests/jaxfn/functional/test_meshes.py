@@ -44,6 +44,7 @@ BESIDES = {
 }
 LAYERS = ("linear", "conv2d", "max_pool2d", "relu_max_pool2d")
 NORMS = ("rms_norm", "layer_norm")
+GROUPED = ("conv2d_grouped", "conv2d_depthwise")  # their channels stay as they are
 each_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 each_size = pytest.mark.parametrize("devices", SIZES)
 
@@ -64,6 +65,8 @@ def placements(case: Case) -> dict[str, list[P]]:
     # A vector beside a batch of the same width belongs to its channels.
     if (all(case.batched) or case.name.startswith(NORMS)) and ranks[0] > 1:
         found["channels"] = [P(*[None] * (rank - 1), "data") for rank in ranks]
+    if case.name in GROUPED:
+        return found
     if case.name.startswith(("linear", "conv2d")):
         by_output = [P(), P(*[None] * (ranks[1] - 1), "data"), P("data")]
         last = P(*[None] * (ranks[0] - 1), "data")
@@ -106,9 +109,10 @@ def example(case: Case) -> tuple[jax.Array, ...]:
             size[0] = SIZE
         # A vector beside x belongs to its channels.
         own = case.name.startswith((*LAYERS, *NORMS)) or case.name.endswith("per_channel")
-        if len(size) > 1 or own:
+        is_grouped = case.name in GROUPED
+        if (len(size) > 1 or own) and not is_grouped:
             size[-1] = SIZE
-        if len(size) > 1 and not batched:
+        if len(size) > 1 and not batched and not is_grouped:
             size[-2] = SIZE
         arrays.append(jnp.asarray(rng.standard_normal(size), np.float32))
     return case.prepare(*arrays)
