@@ -11,6 +11,7 @@ The sections:
 - epoch: a whole epoch of LeNet on the digits;
 - operations: each operation forward, and forward and backward, and the gradient of pooling;
 - cifar: convolution and pooling at the sizes of a net for CIFAR's images;
+- resnet: the training step of a ResNet-18 for such images, and its convolutions and others, alone;
 - language: the loss over a vocabulary, attention, and layers of norms and gated units;
 - decoder: the training step of a decoder at three sizes;
 - scaling: LeNet's step on 1, 2, 4 and 8 host devices.
@@ -35,7 +36,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from scripts.benchmarks import language, lenet, operations, scaling, trainings
+from scripts.benchmarks import language, lenet, operations, resnet, scaling, trainings
 from scripts.benchmarks.plot import plot
 from scripts.benchmarks.report import WIDTH, Report
 from scripts.benchmarks.timing import Effort, Row, Timing, rounds
@@ -53,6 +54,7 @@ Section = Literal[
     "epoch",
     "operations",
     "cifar",
+    "resnet",
     "language",
     "decoder",
     "scaling",
@@ -64,6 +66,7 @@ TITLES: dict[Section, str] = {
     "epoch": "Epoch of LeNet on the digits",
     "operations": "Operations",
     "cifar": "Layers for CIFAR's images, batch 128",
+    "resnet": "A ResNet-18's training step, and convolutions",
     "language": "Operations of language models, value and gradients",
     "decoder": "A decoder's training step",
     "scaling": "LeNet's step on more and more devices of one CPU",
@@ -193,6 +196,7 @@ def _sections(config: Config) -> dict[str, Callable[[], Iterator[list[Row]]]]:
         "epoch": lambda: trainings.epoch(effort),
         "operations": every_operation,
         "cifar": lambda: operations.cifar(effort),
+        "resnet": lambda: resnet.resnet(effort, config.compile_seconds),
         "language": lambda: language.language(effort, config.compile_seconds),
         "decoder": lambda: language.decoder(effort, config.compile_seconds),
         "scaling": lambda: scaling.scaling(effort),

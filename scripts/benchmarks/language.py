@@ -29,7 +29,7 @@ from scripts.benchmarks.lenet import (
     is_pytorch,
     why_no_pytorch,
 )
-from scripts.benchmarks.operations import PLAIN
+from scripts.benchmarks.operations import PLAIN, normal, with_gradients
 from scripts.benchmarks.timing import Contestant, Effort, Row, add_speed, carried, compiled, measure
 from scripts.training.language import Crops, make_text_loss, value_and_grad
 from scripts.training.language import measure as measure_text
@@ -75,7 +75,7 @@ def cross_entropy(
     def gradients(loss: Loss) -> Contestant:
         return compiled(jax.value_and_grad(loss, (0, 1)), x, weight, labels)
 
-    (d,) = _normal(effort.seed, (tokens, classes))
+    (d,) = normal(effort.seed, (tokens, classes))
     peers = tokamax_peer.cross_entropies() if tokamax_peer.is_installed() else {}
     contestants = {
         OURS: gradients(jaxfn.linear_cross_entropy),
@@ -117,11 +117,11 @@ def attention(effort: Effort, *, length: int = 2048) -> Iterator[list[Row]]:
         ("causal", length, {"is_causal": True}),
         ("within 256", 2 * length, {"local_window_size": 256}),
     ):
-        *args, y_bar = _normal(effort.seed, *[(1, size, 8, 64)] * 4)
+        *args, y_bar = normal(effort.seed, *[(1, size, 8, 64)] * 4)
         funs = {OURS: jaxfn.dot_product_attention, JAX_NN: jax.nn.dot_product_attention}
         funs |= tokamax_peer.attentions() if tokamax_peer.is_installed() else {}
         contestants = {
-            name: compiled(_with_gradients(functools.partial(fun, **options)), y_bar, *args)
+            name: compiled(with_gradients(functools.partial(fun, **options)), y_bar, *args)
             for name, fun in funs.items()
         }
         if "is_causal" in options:
@@ -133,7 +133,7 @@ def layers(
     effort: Effort, *, count: int = 16, tokens: int = 2048, width: int = 256, hidden: int = 688
 ) -> Iterator[list[Row]]:
     """A stack of layers, each a norm and a gated unit, run by a scan; value and gradients."""
-    h, scales, into, out = _normal(
+    h, scales, into, out = normal(
         effort.seed,
         (tokens, width),
         (count, width),
@@ -270,29 +270,14 @@ def plain_rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
     return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6) * scale
 
 
-def _with_gradients(fun: Callable) -> Callable:
-    """`(ȳ, *args)` → the value of `fun` and its gradients."""
-
-    def both(y_bar: jax.Array, *args: jax.Array) -> Any:
-        y, vjp = jax.vjp(fun, *args)
-        return y, vjp(y_bar)
-
-    return both
-
-
 def _mean_of_each(x: jax.Array, weight: jax.Array, labels: jax.Array) -> jax.Array:
     return jaxfn.linear_cross_entropy(x, weight, labels, reduction="none").mean()
 
 
 def _tokens(seed: int, tokens: int, width: int, classes: int) -> tuple[jax.Array, ...]:
-    x, weight = _normal(seed, (tokens, width), (width, classes))
+    x, weight = normal(seed, (tokens, width), (width, classes))
     labels = np.random.RandomState(seed).randint(classes, size=tokens)
     return x, weight / width**0.5, jnp.asarray(labels, jnp.int32)
-
-
-def _normal(seed: int, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
-    rng = np.random.RandomState(seed)
-    return tuple(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes)
 
 
 def _pytorch(

@@ -63,7 +63,7 @@ def lenet(
         spent += compiling
         contestants = _steps(batch, effort.seed) | peers | {LIMIT: matrix_product(effort.seed)}
         rows = measure(f"batch {batch}", contestants, effort)
-        yield _with_speeds([_as_limit(row, batch) for row in rows], batch)
+        yield _with_speeds([as_limit(row, training_flops(batch)) for row in rows], batch)
 
 
 def cost_per_image(batches: Sequence[int], effort: Effort) -> Iterator[list[Row]]:
@@ -171,12 +171,13 @@ def why_no_pytorch() -> str:
     return "" if jax.default_backend() == "cpu" else "measured on a CPU only"
 
 
-def _as_limit(row: Row, batch: int) -> Row:
-    """The row of the matrix product, as that of a product with the FLOPs of a step."""
+def as_limit(row: Row, step_flops: int) -> Row:
+    """The row of the matrix product, as that of a product with the FLOPs of a step; another row as
+    it is."""
     if row.contestant != LIMIT or row.timing is None:
         return row
     flops = 2 * LIMIT_SIZE**3
-    timing = row.timing.times(training_flops(batch) / flops)
+    timing = row.timing.times(step_flops / flops)
     gflops = flops / row.timing.median / 1e9
     return Row(row.group, LIMIT, timing, {"gflops": gflops}, f"{gflops:.0f} GFLOP/s")
 

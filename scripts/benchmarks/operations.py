@@ -39,9 +39,18 @@ def plain_conv2d(
     *,
     stride: Any = 1,
     padding: Any = "VALID",
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> jax.Array:
-    numbers = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(x, kernel, _pair(stride), padding, dimension_numbers=numbers)
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        _pair(stride),
+        padding,
+        rhs_dilation=_pair(dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
     return y if bias is None else y + bias
 
 
@@ -141,7 +150,7 @@ def operations(cases: Iterable[Case], effort: Effort) -> Iterator[list[Row]]:
 
 def pool_gradient(effort: Effort, batch: int = 1024) -> Iterator[list[Row]]:
     """The gradient of pooling LeNet's first feature maps, a large batch of them."""
-    args = _normal(effort.seed, (batch, 30, 30, 6))
+    args = normal(effort.seed, (batch, 30, 30, 6))
     for name, operation in (
         ("max_pool2d", jaxfn.max_pool2d),
         ("relu_max_pool2d", jaxfn.relu_max_pool2d),
@@ -160,14 +169,9 @@ def cifar(effort: Effort, batch: int = 128) -> Iterator[list[Row]]:
         ("conv2d 14×14, 64→64", jaxfn.conv2d, ((batch, 14, 14, 64), (5, 5, 64, 64), (64,))),
     )
     for name, operation, shapes in layers:
-        args = _normal(effort.seed, *shapes)
+        args = normal(effort.seed, *shapes)
         other = PLAIN_OPERATIONS[operation]
         yield from _against_plain(name, operation, other, args, effort)
-
-
-def _normal(seed: int, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
-    rng = np.random.RandomState(seed)
-    return tuple(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes)
 
 
 def _against_plain(
@@ -197,9 +201,20 @@ def _contestant(
         # A compiled forward pass leaves what it keeps as it would for a backward pass of its own.
         _, vjp = jax.jit(lambda *args: jax.vjp(operation, *args))(*args)
         return compiled(lambda vjp, y_bar: vjp(y_bar), vjp, y_bar)
+    return compiled(with_gradients(operation), y_bar, *args)
+
+
+def with_gradients(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """`(ȳ, *args)` → the value of `fun` and its gradients."""
 
     def both(y_bar: jax.Array, *args: jax.Array) -> tuple[Any, ...]:
-        y, vjp = jax.vjp(operation, *args)
+        y, vjp = jax.vjp(fun, *args)
         return y, vjp(y_bar)
 
-    return compiled(both, y_bar, *args)
+    return both
+
+
+def normal(seed: int, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
+    """Arrays in float32 of these shapes."""
+    rng = np.random.RandomState(seed)
+    return tuple(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes)

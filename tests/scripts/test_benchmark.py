@@ -52,7 +52,7 @@ def test_by_default_every_section():
     names = [*benchmark._sections(Config())]
     assert names == [
         "regression", "import", "lenet", "cost", "epoch", "operations", "cifar",
-        "language", "decoder", "scaling",
+        "resnet", "language", "decoder", "scaling",
     ]  # fmt: skip
     assert [*benchmark._sections(Config(("lenet",), cost_batches=()))] == ["lenet"]
 
