@@ -1,51 +1,19 @@
-"""ResNet-18 in its form for CIFAR's images: over the functional API, or over plain Flax."""
+"""ResNet-18 in its form for CIFAR's images: over `jaxfn.nn`, or over plain Flax."""
 
 from __future__ import annotations
 
-import functools
-import types
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-import jaxfn
+from jaxfn import nn
 from models.summary import summary
 
 _WIDTHS = (64, 128, 256, 512)
 _STRIDES = (1, 2, 2, 2)
 _MOMENTUM = 0.9  # of the running statistics, as in the paper's and in PyTorch's (there 1 − 0.9)
-
-
-def _convolve(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: Sequence[int],
-    padding: Any,
-    *,
-    rhs_dilation: Sequence[int],
-    feature_group_count: int,
-    **_: Any,
-) -> jax.Array:
-    """`jaxfn.conv2d` as `nnx.Conv` calls what convolves."""
-    return jaxfn.conv2d(
-        x,
-        kernel,
-        stride=strides,
-        padding=padding,
-        dilation=rhs_dilation,
-        groups=feature_group_count,
-    )
-
-
-LAYERS = types.SimpleNamespace(
-    Conv=functools.partial(nnx.Conv, conv_general_dilated=_convolve),
-    BatchNorm=nnx.BatchNorm,
-    Linear=nnx.Linear,
-    relu=jaxfn.relu,
-)
 
 
 class Block(nnx.Module):
@@ -105,7 +73,7 @@ class ResNet18(nnx.Module):
     first layers that are usual for CIFAR: a 3×3 kernel for 7×7, stride 1, no pooling.
     """
 
-    def __init__(self, num_classes: int = 10, *, layers: Any = LAYERS, rngs: nnx.Rngs):
+    def __init__(self, num_classes: int = 10, *, layers: Any = nn, rngs: nnx.Rngs):
         def stage(width: int, out: int, stride: int) -> nnx.List:
             first = Block(width, out, stride, layers=layers, rngs=rngs)
             return nnx.List([first, Block(out, out, 1, layers=layers, rngs=rngs)])

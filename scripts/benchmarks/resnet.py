@@ -16,7 +16,7 @@ from flax import nnx
 
 import jaxfn
 import models
-from models.resnet import LAYERS
+from jaxfn import nn
 from scripts.benchmarks.lenet import (
     CHANNELS_LAST,
     COMPILED,
@@ -131,7 +131,7 @@ def steps(effort: Effort, compile_seconds: float, batch: int = BATCH) -> Iterato
     state, data = problem(batch, effort.seed, optimizer)
     contestants = {
         name: carried(make_train_step(layers, optimizer), state, *data)
-        for name, layers in ((OURS, LAYERS), (FLAX, nnx))
+        for name, layers in ((OURS, nn), (FLAX, nnx))
     }
     contestants |= _pytorch_steps(state, data, compile_seconds)
     contestants[LIMIT] = matrix_product(effort.seed)

@@ -13,12 +13,13 @@ from flax import nnx
 
 import jaxfn
 import models
+from jaxfn import nn
 from models import resnet
 
 pytestmark = pytest.mark.numbers
 
 
-def abstract(layers: Any = resnet.LAYERS, **options: int) -> models.ResNet18:
+def abstract(layers: Any = nn, **options: int) -> models.ResNet18:
     """The model without numbers."""
     return nnx.eval_shape(lambda: models.ResNet18(layers=layers, rngs=nnx.Rngs(0), **options))
 
@@ -50,7 +51,7 @@ def test_parameters_and_their_names():
 
 
 def test_plain_flax_has_the_same_parameters():
-    ours, plain = (nnx.state(abstract(layers)) for layers in (resnet.LAYERS, nnx))
+    ours, plain = (nnx.state(abstract(layers)) for layers in (nn, nnx))
     chex.assert_trees_all_equal_shapes_and_dtypes(ours, plain)
 
 
@@ -90,7 +91,7 @@ def results(layers: Any, training: bool) -> Any:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_block_computes_what_plain_flax_computes(training):
-    ours, before = results(resnet.LAYERS, training)
+    ours, before = results(nn, training)
     chex.assert_trees_all_close(ours, results(nnx, training)[0], rtol=1e-4, atol=1e-5)
     (_, (y, after)), _ = ours
     assert y.shape == (2, 4, 4, 4)
@@ -110,4 +111,4 @@ def test_the_net_computes_what_plain_flax_computes():
         graphdef, *states = filled(model)
         return jax.jit(lambda states: nnx.merge(graphdef, *states, copy=True)(x))(states)
 
-    np.testing.assert_allclose(logits(resnet.LAYERS), logits(nnx), rtol=1e-4)
+    np.testing.assert_allclose(logits(nn), logits(nnx), rtol=1e-4)

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import models
-from models.resnet import LAYERS
+from jaxfn import nn
 from scripts.benchmarks import lenet, resnet
 from scripts.benchmarks.lenet import CHANNELS_LAST, COMPILED, FLAX, LIMIT, OURS, PYTORCH
 from scripts.benchmarks.operations import PLAIN
@@ -93,7 +93,7 @@ def test_pytorch_takes_the_same_step():
         theirs = pytorch_resnet.from_weights(weights)
         step = pytorch_resnet.make_train_step(theirs, pytorch_peer.Sgd(0.1, 0.9))
         tensors = pytorch_peer.batch(np.asarray(images), np.asarray(labels))
-        ours = jax.jit(resnet.make_train_step(LAYERS, OPTIMIZER))
+        ours = jax.jit(resnet.make_train_step(nn, OPTIMIZER))
         for _ in range(2):
             state, loss = ours(state, images, labels)
             np.testing.assert_allclose(loss, step(*tensors), rtol=1e-10)
