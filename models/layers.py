@@ -11,7 +11,7 @@ from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
 import jaxfn
-from jaxfn.functional.convolution import Padding
+from jaxfn.functional._convolutions.arguments import Padding
 
 Initializer = jax.nn.initializers.Initializer
 

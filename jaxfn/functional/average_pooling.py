@@ -10,10 +10,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxfn.functional._checks import check_bool, other_names
+from jaxfn.functional._convolutions.arguments import Padding
 from jaxfn.functional._convolutions.steps import size_of
 from jaxfn.functional._moves import checked
 from jaxfn.functional._rules import accumulator
-from jaxfn.functional.convolution import Padding
 
 
 @other_names(strides="stride", window_shape="window", kernel_size="window")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,25 +22,12 @@ from jaxfn.functional._batch_last import (
     to_batch_last,
 )
 from jaxfn.functional._checks import (
-    as_array,
-    as_padding,
-    as_pair,
-    check_int,
-    check_rank,
-    layout_hint,
     other_names,
 )
-from jaxfn.functional._convolutions.steps import Steps, spread
+from jaxfn.functional._convolutions.arguments import Padding, checked
+from jaxfn.functional._convolutions.steps import Steps
 from jaxfn.functional._convolutions.ways import Way, convolve, fast_way
 from jaxfn.functional._rules import Saved, accumulator, bias_gradient, expand, save, transpose
-
-# An int, a name, (vertical, horizontal), or ((top, bottom), (left, right)).
-Padding: TypeAlias = (
-    int
-    | Literal["VALID", "SAME", "SAME_LOWER", "valid", "same", "same_lower"]
-    | Sequence[int]
-    | Sequence[Sequence[int]]
-)
 
 
 @other_names(strides="stride", weight="kernel")
@@ -111,57 +98,9 @@ def conv2d(
     return of_checked(*checked("conv2d", x, kernel, bias, stride, padding, dilation, groups))
 
 
-def checked(
-    op: str,
-    x: ArrayLike,
-    kernel: ArrayLike,
-    bias: ArrayLike | None,
-    stride: int | Sequence[int],
-    padding: Padding,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-) -> tuple[jax.Array, jax.Array, jax.Array | None, Steps]:
-    """The arguments of a convolution, or an error in the name of `op`."""
-    x = as_array(op, "x", x)
-    kernel = as_array(op, "kernel", kernel)
-    check_rank(op, "x", x, 4, "[N, H, W, in]")
-    groups = check_groups(op, x.shape[3], groups)
-    each = x.shape[3] // groups
-    check_rank(op, "kernel", kernel, 4, f"[h, w, {each}, out]")
-    if kernel.shape[2] != each or kernel.shape[3] % groups:
-        hint = layout_hint(x, kernel) if groups == 1 else f" and groups {groups}"
-        out = "out" if groups == 1 else f"a multiple of {groups}"
-        raise ValueError(
-            f"{op}: expected kernel [h, w, {each}, {out}] to match x "
-            f"{list(x.shape)}, got kernel {list(kernel.shape)}{hint}"
-        )
-    if bias is not None:
-        bias = as_array(op, "bias", bias)
-        if bias.shape != kernel.shape[3:]:
-            raise ValueError(
-                f"{op}: expected bias [{kernel.shape[3]}] to match kernel "
-                f"{list(kernel.shape)}, got bias {list(bias.shape)}"
-            )
-    strides = as_pair(op, "stride", stride, 1)
-    dilations = as_pair(op, "dilation", dilation, 1)
-    reach = spread((kernel.shape[0], kernel.shape[1]), dilations)
-    pads = as_padding(op, padding, (x.shape[1], x.shape[2]), reach, strides)
-    return x, kernel, bias, Steps(strides, pads, dilations, groups)
-
-
 def of_checked(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, steps: Steps) -> jax.Array:
     """`conv2d` of what `checked` gives."""
     return _conv2d(x, kernel, bias, steps)
-
-
-def check_groups(op: str, channels: int, groups: Any) -> int:
-    """`groups`, a divisor of the channels of x."""
-    groups = check_int(op, "groups", groups, 1, max(channels, 1))
-    if channels % groups:
-        raise ValueError(
-            f"{op}: expected groups to divide the {channels} channels of x, got {groups}"
-        )
-    return groups
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

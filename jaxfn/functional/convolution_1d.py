@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxfn.functional._checks import as_array, check_rank, other_names
-from jaxfn.functional.convolution import checked, of_checked
+from jaxfn.functional._convolutions.arguments import checked
+from jaxfn.functional.convolution import of_checked
 
 # An int, a name, or (left, right).
 Padding1d: TypeAlias = int | Literal["VALID", "SAME", "SAME_LOWER", "valid", "same"] | Sequence[int]

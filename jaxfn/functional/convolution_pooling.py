@@ -23,11 +23,11 @@ from jaxfn.functional._batch_last import (
     stored,
 )
 from jaxfn.functional._checks import Pads, Pair, as_pair, other_names
+from jaxfn.functional._convolutions.arguments import Padding, checked
 from jaxfn.functional._convolutions.steps import Steps
 from jaxfn.functional._convolutions.ways import convolve
 from jaxfn.functional._moves import Moves
 from jaxfn.functional._rules import Saved, expand, save, transpose, varying_transpose
-from jaxfn.functional.convolution import Padding
 
 # In blocks, positions that a convolution does not see are multiplied by zeros. With more products
 # than this for each one that counts, the three operations one by one are faster.
@@ -89,7 +89,7 @@ def conv2d_relu_max_pool2d(
     Source: `torch.nn.functional.max_pool2d` of `relu` of `conv2d`, in the layouts NHWC and HWIO.
     """
     op = "conv2d_relu_max_pool2d"
-    x, kernel, bias, steps = convolution.checked(op, x, kernel, bias, stride, padding)
+    x, kernel, bias, steps = checked(op, x, kernel, bias, stride, padding)
     windows = as_pair(op, "window", window, 1)
     blocks = _blocks((x.shape[1], x.shape[2]), kernel.shape, steps.strides, steps.pads, windows)
     if min(blocks.count) < 1:

@@ -23,11 +23,11 @@ from jaxfn.functional._batch_last import (
     to_batch_last,
 )
 from jaxfn.functional._checks import Pair, check_bool, other_names
+from jaxfn.functional._convolutions.arguments import Padding
 from jaxfn.functional._convolutions.steps import size_of, views_of
 from jaxfn.functional._moves import Moves, checked
 from jaxfn.functional._rules import explicit_sharding
 from jaxfn.functional.activation import is_positive_or_nan, relu
-from jaxfn.functional.convolution import Padding
 
 # With many channels JAX's maximum of a window of more positions, and its gradient, are faster.
 _MOST_OF_MANY_CHANNELS = 25

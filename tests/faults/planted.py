@@ -102,9 +102,46 @@ OPERATIONS = [
             "transpose(lambda k: product(x, k.astype(dtype)), types[1], 0.5 * y_bar)",
         ),
         (
-            "return _gradients(product, lambda x: x, 3, types, y_bar, x, kernel)",
-            "return _gradients(product, lambda x: x, 3, types, y_bar, x, kernel[::-1])",
+            "return _transposes(product, lambda x: x, 3, types, y_bar, x, kernel)",
+            "return _transposes(product, lambda x: x, 3, types, y_bar, x, kernel[::-1])",
         ),
+    ),
+    *_of(
+        "jaxfn/functional/_convolutions/winograd.py",
+        ("_G = np.array([[1, 0, 0], [0.5, 0.5, 0.5]", "_G = np.array([[1, 0, 0], [0.5, 0.5, 0.4]"),
+        ("_transformed(jnp.flip(kernel, (0, 1))), 1, pads)", "_transformed(kernel), 1, pads)"),
+        ("return merged[:, :rows, :columns]", "return merged[:, :rows, :columns] * 1.001"),
+        tests=(f"{FUNCTIONAL}/test_convolution_ways.py",),
+    ),
+    *_of(
+        "jaxfn/functional/_convolutions/depthwise.py",
+        ("rest = n - (s * (m - 1) + 1", "rest = n - (s * m"),
+        ("jnp.flip(kernel, (0, 1)), back)", "kernel, back)"),
+        tests=(f"{FUNCTIONAL}/test_convolution_ways.py",),
+    ),
+    *_of(
+        "jaxfn/functional/_convolutions/patches.py",
+        ("start = (p + low) % s", "start = (p - low) % s"),
+        tests=(f"{FUNCTIONAL}/test_convolution_ways.py",),
+    ),
+    *_of(
+        "jaxfn/functional/_convolutions/grouped.py",
+        (
+            "jnp.diagonal(blocks, axis1=2, axis2=4)",
+            "blocks[:, :, :, :, 0].transpose(0, 1, 3, 4, 2)",
+        ),
+        tests=(f"{FUNCTIONAL}/test_convolution_ways.py",),
+    ),
+    *_of(
+        "jaxfn/functional/_moves.py",
+        ("return count - 1 if (count - 1) * stride >= n + low else count", "return count"),
+        ("np.argmax(seen >= 0, axis=1)", "np.argmax(seen >= 1, axis=1)"),
+        tests=(f"{FUNCTIONAL}/test_pooling.py",),
+    ),
+    *_of(
+        "jaxfn/nn/operations.py",
+        ("stride=(*(strides or (1, 1)),)", "stride=strides"),
+        tests=("tests/jaxfn/nn/test_layers.py",),
     ),
     *_operation(
         "pooling",
@@ -112,19 +149,21 @@ OPERATIONS = [
             "replaces = (candidate > maximum) | jnp.isnan(candidate)",
             "replaces = (candidate >= maximum) | jnp.isnan(candidate)",
         ),
-        ("low = place[d] - pads[d][0]", "low = place[d] - pads[d][1]"),
-        ("passes = is_positive_or_nan(maximum)", "passes = maximum >= 0"),
-        ("        if max(pad) >= size:", "        if max(pad) > size:"),
         (
-            "first.append(np.maximum(low - s * np.arange(count), 0))",
-            "first.append(np.zeros(count, int))",
+            "low = place[d] * moves.dilation[d] - moves.pads[d][0]",
+            "low = place[d] * moves.dilation[d] - moves.pads[d][1]",
+        ),
+        ("passes = is_positive_or_nan(maximum)", "passes = maximum >= 0"),
+        (
+            "rows[:, None, None] + in_window[0] * moves.dilation[0]",
+            "rows[:, None, None] + in_window[0]",
         ),
     ),
     *_operation(
         "convolution_pooling",
         (
-            "passed = jnp.where(position < len(places), y_bar, jnp.zeros((), y_bar.dtype))",
-            "passed = y_bar",
+            "jnp.sum(jnp.where(position < len(places), y_bar, zero), (1, 2, 3))",
+            "jnp.sum(y_bar, (1, 2, 3))",
         ),
         (
             "return _pair(-(-((w - 1) * s + k) // length) for w, s, k, length in sizes)",

@@ -57,19 +57,63 @@ def max_pool2d(
     pads: Pads = ((0, 0), (0, 0)),
     *,
     relu: bool = False,
+    dilation: tuple[int, int] = (1, 1),
 ) -> list[np.ndarray]:
-    """(y, gradient) of the pooling, or of `relu` of it: to the first maximum in row-major order."""
+    """(y, gradient, places) of the pooling, or the first two of `relu` of it: to the first maximum
+    in row-major order. What of a window lies outside of the padded image is not there."""
     x, y_bar = _wide(x), _wide(y_bar)
-    padded = np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-np.inf)
-    padded_bar = np.zeros_like(padded)
-    positions = [*np.ndindex(window)]
-    seen = np.stack([_seen(padded, position, stride, y_bar.shape) for position in positions])
+    seen, places, padded_bar = _of_windows(x, y_bar.shape, window, stride, pads, dilation, -np.inf)
     y, first = seen.max(0), seen.argmax(0)
     if relu:
         y, y_bar = np.maximum(y, 0), np.where(y > 0, y_bar, 0)
-    for i, position in enumerate(positions):
-        _seen(padded_bar, position, stride, y.shape)[...] += np.where(first == i, y_bar, 0)
-    return [y, _without(padded_bar, pads)]
+    for i, place in enumerate(places):
+        _seen(padded_bar, place, stride, y.shape)[...] += np.where(first == i, y_bar, 0)
+    gradient = padded_bar[:, pads[0][0] :, pads[1][0] :][:, : x.shape[1], : x.shape[2]]
+    if relu:
+        return [y, gradient]
+    rows, columns = np.moveaxis(np.array(places)[first], -1, 0)
+    rows += np.arange(y.shape[1])[:, None, None] * stride[0] - pads[0][0]
+    columns += np.arange(y.shape[2])[:, None] * stride[1] - pads[1][0]
+    return [y, gradient, rows * x.shape[2] + columns]
+
+
+def avg_pool2d(
+    x: Any,
+    y_bar: Any,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    pads: Pads,
+    counts_pads: bool,
+) -> list[np.ndarray]:
+    """(y, gradient) of the mean of what of each window lies on the image, or on its padding."""
+    x, y_bar = _wide(x), _wide(y_bar)
+    inside = ((0, 0), *pads, (0, 0)) if counts_pads else ((0, 0),) * 4
+    ones = np.pad(np.ones_like(x), inside, constant_values=1)
+    left = ((0, 0), (0, 0)) if counts_pads else pads
+    counted = _of_windows(ones, y_bar.shape, window, stride, left, (1, 1), 0)[0].sum(0)
+    seen, places, padded_bar = _of_windows(x, y_bar.shape, window, stride, pads, (1, 1), 0)
+    for place in places:
+        _seen(padded_bar, place, stride, y_bar.shape)[...] += y_bar / counted
+    gradient = padded_bar[:, pads[0][0] :, pads[1][0] :][:, : x.shape[1], : x.shape[2]]
+    return [seen.sum(0) / counted, gradient]
+
+
+def _of_windows(
+    x: np.ndarray,
+    shape: tuple[int, ...],
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    pads: Pads,
+    dilation: tuple[int, int],
+    fill: float,
+) -> tuple[np.ndarray, list[tuple[int, int]], np.ndarray]:
+    """What each position of the window sees, its place, and zeros like the padded image."""
+    more = (max(window) * max(dilation) + max(stride),) * 2  # for windows that reach further
+    padded = np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
+    padded = np.pad(padded, ((0, 0), (0, more[0]), (0, more[1]), (0, 0)), constant_values=fill)
+    places = [(h * dilation[0], w * dilation[1]) for h, w in np.ndindex(window)]
+    seen = np.stack([_seen(padded, place, stride, shape) for place in places])
+    return seen, places, np.zeros_like(padded)
 
 
 def _wide(array: Any) -> np.ndarray:

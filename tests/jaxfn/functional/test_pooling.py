@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import jaxfn
@@ -26,27 +26,79 @@ def pools(draw):
     return window, stride, pads
 
 
-@settings(deadline=None, max_examples=12)
+def count(size, window, stride, pad, dilation, ceil_mode):
+    """How many windows PyTorch has in one direction."""
+    room = size + sum(pad) - dilation * (window - 1) - 1
+    if not ceil_mode:
+        return room // stride + 1
+    windows = -(-room // stride) + 1
+    return windows - ((windows - 1) * stride >= size + pad[0])
+
+
+@settings(deadline=None, max_examples=16)
 @given(
     operation=st.sampled_from([jaxfn.max_pool2d, jaxfn.relu_max_pool2d]),
     pool=pools(),
     shape=st.tuples(
         st.integers(1, 4), st.integers(3, 6), st.integers(3, 6), st.sampled_from([2, 17])
     ),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    ceil_mode=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_any_window_stride_and_padding_ties_included(operation, pool, shape, seed):
+def test_any_window_stride_and_padding_ties_included(
+    operation, pool, shape, dilation, ceil_mode, seed
+):
     window, stride, pads = pool
+    sizes = [*zip(shape[1:3], window, stride, pads, dilation, strict=True)]
+    assume(all(n + sum(pad) > d * (k - 1) for n, k, _, pad, d in sizes))
     # Three values on some thirty places: nearly every window holds a tie.
     x = jnp.asarray(np.random.RandomState(seed).randint(-1, 2, size=shape), "float32")
+    steps = {"stride": stride, "padding": pads, "dilation": dilation, "ceil_mode": ceil_mode}
+    relu = operation is jaxfn.relu_max_pool2d
 
     def ours(x):
-        return operation(x, window, stride=stride, padding=pads)
+        return operation(x, window, **steps)
 
-    y_bar = cotangent(jax.eval_shape(ours, x))
+    try:
+        y_bar = cotangent(jax.eval_shape(ours, x))
+    except ValueError as refusal:  # spread over more than the image, a window may see none of it
+        assert dilation != (1, 1) and "holds an element of x" in str(refusal)  # noqa: PT017, PT018
+        return
+    assert [*y_bar.shape[1:3]] == [count(*of, ceil_mode) for of in sizes]
     actual = jax.jit(lambda x: value_and_gradients(ours, [x], y_bar))(x)
-    relu = operation is jaxfn.relu_max_pool2d
-    assert_close(actual, by_numpy.max_pool2d(x, y_bar, window, stride, pads, relu=relu), 1e-6)
+    expected = by_numpy.max_pool2d(x, y_bar, window, stride, pads, relu=relu, dilation=dilation)
+    assert_close(actual, expected[:2], 1e-6)
+    if not relu:
+        y, places = jaxfn.max_pool2d(x, window, return_indices=True, **steps)
+        chex.assert_trees_all_equal(y, actual[0])
+        np.testing.assert_array_equal(places, expected[2])
+
+
+@pytest.mark.parametrize(("window", "channels"), [((2, 3), 2), ((9, 8), 2), ((6, 6), 17)])
+def test_places_and_the_gradient_beside_them(window, channels):
+    """By the rule, and of windows that are left to JAX, with a nan and with -inf alone."""
+    x = np.random.RandomState(0).randint(-2, 3, (2, 12, 13, channels)).astype(np.float32)
+    x[0, 5, 6, 0], x[1, :, :, 1] = np.nan, -np.inf
+
+    def ours(x):
+        options = {"stride": (2, 3), "padding": 1, "ceil_mode": True, "return_indices": True}
+        return jaxfn.max_pool2d(x, window, **options)
+
+    (y, vjp, places) = jax.vjp(ours, x, has_aux=True)
+    (x_bar,) = vjp(y_bar := cotangent(y))
+    assert places.dtype == jnp.int32
+    pixels = x.reshape(2, -1, channels)
+    taken = np.take_along_axis(pixels, np.asarray(places).reshape(2, -1, channels), axis=1)
+    np.testing.assert_array_equal(taken.reshape(y.shape), y)
+    expected = np.zeros_like(pixels)
+    batch, channel = np.meshgrid(range(2), range(channels), indexing="ij")
+    for row in range(y.shape[1] * y.shape[2]):
+        of_row = np.asarray(places).reshape(2, -1, channels)[:, row]
+        np.add.at(
+            expected, (batch, of_row, channel), np.asarray(y_bar).reshape(2, -1, channels)[:, row]
+        )
+    np.testing.assert_allclose(x_bar, expected.reshape(x.shape), 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
@@ -121,7 +173,7 @@ def test_a_window_of_many_positions(operation):
     y_bar = np.ones((2, 4, 3, 2), np.float32)
     actual = compiled(lambda x: operation(x, 9, stride=1))(y_bar, x)
     relu = operation is jaxfn.relu_max_pool2d
-    assert_close(actual, by_numpy.max_pool2d(x, y_bar, (9, 9), (1, 1), relu=relu), 1e-6)
+    assert_close(actual, by_numpy.max_pool2d(x, y_bar, (9, 9), (1, 1), relu=relu)[:2], 1e-6)
 
 
 def test_an_empty_batch():
@@ -147,6 +199,15 @@ def test_an_empty_batch():
         (jnp.ones((1, 4, 4, 1)), {"window_shape": 2}, TypeError, "window, got window_shape"),
         (jnp.ones((1, 4, 4, 1)), {"kernel_size": 2}, TypeError, "window, got kernel_size"),
         (jnp.ones((1, 4, 4, 1)), {"padding": "FULL"}, ValueError, "got 'FULL'"),
+        (jnp.ones((1, 4, 4, 1)), {"dilation": 4}, ValueError, r"got window \[5, 5\]"),
+        (
+            jnp.ones((1, 4, 4, 1)),
+            {"dilation": 7, "padding": 2},
+            ValueError,
+            r"less than the window \[8, 8\], so that each window holds an element of x, got 2",
+        ),
+        (jnp.ones((1, 4, 4, 1)), {"ceil_mode": 1}, TypeError, "ceil_mode to be a bool, got int"),
+        (jnp.ones((1, 4, 4, 1)), {"return_indices": None}, TypeError, "bool, got NoneType"),
     ],
 )
 def test_wrong_calls(x, kwargs, error, message):
