@@ -104,15 +104,18 @@ def stored_batch_last(x: jax.Array, needs_gradient: bool) -> jax.Array:
 
 
 def stored(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    """The arrays, of which the first is floating, each computed once: left to itself the compiler
-    computes an array again wherever it is read."""
+    """The arrays, each computed once: left to itself the compiler computes an array again wherever
+    it is read. The first one is floating, or of positions in a window."""
     if jax.__version_info__ >= (0, 11):
         return lax.optimization_barrier(arrays)
     # XLA up to that of jax 0.10 drops the barrier before it decides what to compute again. It does
     # not look into a conditional, though both of its branches return the same; JAX does, unless
     # they are written differently.
     first = arrays[0][0, 0, 0, 0]
-    return lax.cond(first == first, lambda *a: a, lambda *a: tuple(x * 1 for x in a), *arrays)
+    is_usual = (
+        first == first if jnp.issubdtype(first.dtype, jnp.floating) else first < MOST_POSITIONS
+    )
+    return lax.cond(is_usual, lambda *a: a, lambda *a: tuple(x * 1 for x in a), *arrays)
 
 
 def in_slices(

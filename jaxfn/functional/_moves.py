@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxfn.functional._checks import (
@@ -21,6 +24,49 @@ from jaxfn.functional._checks import (
     check_rank,
 )
 from jaxfn.functional._convolutions.steps import size_of, spread
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """What an element of a window sees of an image, of the rows or of the columns alone.
+
+    Attributes:
+      start: the first row that it sees.
+      stride: by how much the window moves.
+      count: how many windows see a row there.
+      others: how many windows before these and after them see the padding.
+    """
+
+    start: int
+    stride: int
+    count: int
+    others: Pair
+
+
+@dataclasses.dataclass(frozen=True)
+class Sight:
+    """What a position of a window sees of an image.
+
+    Attributes:
+      position: which one, in row-major order.
+      sides: of the rows, and of the columns.
+    """
+
+    position: int
+    sides: tuple[Side, Side]
+
+    def of(self, image: jax.Array) -> jax.Array:
+        """What it sees of an image `[·, H, W, ·]`."""
+        return _every(image, *((side.start, side.count, side.stride) for side in self.sides))
+
+    def windows(self, pooled: jax.Array) -> jax.Array:
+        """Of a result `[·, H', W', ·]` the windows that see something there."""
+        return _every(pooled, *((side.others[0], side.count, 1) for side in self.sides))
+
+    def padded(self, seen: jax.Array, value: Any) -> jax.Array:
+        """What these windows see, and `value` for all others."""
+        config = [(0, 0, 0), *((*side.others, 0) for side in self.sides), (0, 0, 0)]
+        return lax.pad(seen, jnp.asarray(value, seen.dtype), config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +116,18 @@ class Moves:
         )
         return rows, columns
 
+    def sights(self, size: Pair) -> list[Sight]:
+        """What each position sees of an image of that size; without those that see nothing."""
+        rows, columns = (
+            [_side(places, n, stride) for places in seen.T]
+            for seen, n, stride in zip(self.seen(size), size, self.strides, strict=True)
+        )
+        return [
+            Sight(position, (row, column))
+            for position, (row, column) in enumerate(itertools.product(rows, columns))
+            if row.count and column.count
+        ]
+
     def first_positions(self, size: Pair) -> np.ndarray:
         """The first position of each window that lies on the image and not on its padding."""
         rows, columns = (np.argmax(seen >= 0, axis=1) for seen in self.seen(size))
@@ -88,6 +146,22 @@ class Moves:
             )
         )
         return rows[:, None] * columns[None, :]
+
+
+def _side(places: np.ndarray, size: int, stride: int) -> Side:
+    """What an element of a window sees that lies at these places, one for each window."""
+    windows = np.flatnonzero((places >= 0) & (places < size))
+    if len(windows) == 0:
+        return Side(0, stride, 0, (len(places), 0))
+    first, last = int(windows[0]), int(windows[-1])
+    return Side(int(places[first]), stride, len(windows), (first, len(places) - 1 - last))
+
+
+def _every(image: jax.Array, *sides: tuple[int, int, int]) -> jax.Array:
+    """Of an image `[·, H, W, ·]` from a start on so many rows and columns, a stride apart."""
+    start, count, stride = zip(*sides, strict=True)
+    end = (i + (n - 1) * s + 1 for i, n, s in zip(start, count, stride, strict=True))
+    return lax.slice(image, (0, *start, 0), (image.shape[0], *end, image.shape[3]), (1, *stride, 1))
 
 
 def checked(

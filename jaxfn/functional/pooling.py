@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,22 +14,20 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxfn.functional._batch_last import (
-    MOST_CHANNELS,
     MOST_POSITIONS,
     by_platform,
+    is_free,
+    pays_on_cpu,
     stored,
     to_batch_first,
     to_batch_last,
 )
-from jaxfn.functional._checks import Pair, check_bool, other_names
-from jaxfn.functional._convolutions.arguments import Padding
+from jaxfn.functional._checks import check_bool, other_names
 from jaxfn.functional._convolutions.steps import size_of, views_of
+from jaxfn.functional._maxima import chosen, found, indices_of, scatter, tile
 from jaxfn.functional._moves import Moves, checked
-from jaxfn.functional._rules import explicit_sharding
 from jaxfn.functional.activation import is_positive_or_nan, relu
-
-# With many channels JAX's maximum of a window of more positions, and its gradient, are faster.
-_MOST_OF_MANY_CHANNELS = 25
+from jaxfn.functional._convolutions.arguments import Padding
 
 
 @other_names(strides="stride", window_shape="window", kernel_size="window")
@@ -96,11 +93,11 @@ def max_pool2d(
     check_bool(op, "return_indices", return_indices)
     if not return_indices:
         return _pool(x, moves, rectified=False)
-    if not _has_rule(x, moves):
-        return _chosen(x, moves)
+    if not _has_rule(moves):
+        return chosen(x, moves)
     result: Any = _indexed_max_pool2d(x, moves)
     y, position = result
-    return y, _indices(position, x.shape[2], moves)
+    return y, indices_of(position, x.shape[2], moves)
 
 
 @other_names(strides="stride", window_shape="window", kernel_size="window")
@@ -175,7 +172,18 @@ def _max_pool2d_impl(x: jax.Array, moves: Moves, rectified: bool) -> tuple[jax.A
         y, position = stored(*channels_last(to_batch_last(x)))
         return to_batch_first(y), to_batch_first(position)
 
-    return by_platform(batch_last, channels_last, x, **_sizes(x, moves))
+    def many_channels(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y, position = found(x, moves)
+        if rectified:
+            y, position = _rectified(y, position, math.prod(moves.window))
+        # Else the maxima are found again wherever the gradient asks for a position.
+        (position,) = stored(position)
+        return y, position
+
+    if not is_free(x):
+        return channels_last(x)
+    on_cpu = batch_last if pays_on_cpu(x, **_sizes(x, moves)) else many_channels
+    return lax.platform_dependent(x, cpu=on_cpu, default=channels_last)
 
 
 def _max_pool2d_fwd(
@@ -197,7 +205,7 @@ def _max_pool2d_bwd(
     positions, (_, *size, _) = saved[0], saved[1].shape
 
     def tiles(y_bar: jax.Array, positions: jax.Array) -> jax.Array:
-        return _tile(y_bar, positions, (size[0], size[1]), moves.window)
+        return tile(y_bar, positions, (size[0], size[1]), moves.window)
 
     def stored_tiles(y_bar: jax.Array, positions: jax.Array) -> jax.Array:
         return tiles(*stored(y_bar, positions))
@@ -236,57 +244,20 @@ def _indexed_max_pool2d_bwd(moves: Moves, saved: Any, bars: Any) -> tuple[jax.Ar
 _indexed_max_pool2d.defvjp(_indexed_max_pool2d_fwd, _indexed_max_pool2d_bwd)
 
 
-def _has_rule(x: jax.Array, moves: Moves) -> bool:
-    few = x.shape[3] <= MOST_CHANNELS
-    return math.prod(moves.window) <= (MOST_POSITIONS if few else _MOST_OF_MANY_CHANNELS)
-
-
 def _pool(x: jax.Array, moves: Moves, *, rectified: bool) -> jax.Array:
-    if _has_rule(x, moves):
+    if _has_rule(moves):
         return _max_pool2d(x, moves, rectified)
-    y = lax.reduce_window(
-        x,
-        np.array(-np.inf, x.dtype),  # concrete, so that JAX sees the maximum and its rule
-        lax.max,
-        **moves.of_reduce_window,
-    )
+    y = chosen(x, moves)[0] if moves.dilation != (1, 1) else _max_pool2d_of_jax(x, moves)
     return relu(y) if rectified else y
 
 
-def _chosen(x: jax.Array, moves: Moves) -> tuple[jax.Array, jax.Array]:
-    """The maxima of large windows, taken from x where they are, and these places."""
-    batch, height, width, channels = x.shape
-    places = np.arange(height * width, dtype=np.int32).reshape(1, height, width, 1)
-
-    def better(one: Any, other: Any) -> Any:
-        (x, i), (y, j) = one, other
-        is_last_nan = jnp.isnan(y) & (~jnp.isnan(x) | (j > i))
-        takes = is_last_nan | (y > x) | ((y == x) & (j < i))
-        return jnp.where(takes, y, x), jnp.where(takes, j, i)
-
-    _, indices = lax.reduce_window(
-        (lax.stop_gradient(x), jnp.broadcast_to(places, x.shape)),
-        (np.array(-np.inf, x.dtype), np.array(height * width, np.int32)),
-        better,
-        **moves.of_reduce_window,
-    )
-    pixels = x.reshape(batch, height * width, channels)
-    y = jnp.take_along_axis(pixels, indices.reshape(batch, -1, channels), axis=1)
-    return y.reshape(indices.shape), indices
+def _has_rule(moves: Moves) -> bool:
+    return math.prod(moves.window) <= MOST_POSITIONS
 
 
-def _indices(position: jax.Array, width: int, moves: Moves) -> jax.Array:
-    """row · width + column of each maximum, of its position in the window."""
-    places = position.astype(jnp.int32)
-    in_window = places // moves.window[1], places % moves.window[1]
-    starts = (
-        np.arange(n) * s - low
-        for n, s, (low, _) in zip(size_of(position), moves.strides, moves.pads, strict=True)
-    )
-    rows, columns = starts
-    row = rows[:, None, None] + in_window[0] * moves.dilation[0]
-    column = columns[:, None] + in_window[1] * moves.dilation[1]
-    return jnp.asarray(row * width + column, jnp.int32)
+def _max_pool2d_of_jax(x: jax.Array, moves: Moves) -> jax.Array:
+    least = np.array(-np.inf, x.dtype)  # concrete, so that JAX sees the maximum and its rule
+    return lax.reduce_window(x, least, lax.max, **moves.of_reduce_window)
 
 
 def maxima(x: jax.Array, moves: Moves, rectified: bool) -> tuple[jax.Array, jax.Array]:
@@ -309,45 +280,14 @@ def maximum_of(
         replaces = (candidate > maximum) | jnp.isnan(candidate)
         maximum = lax.max(maximum, candidate)
         position = jnp.where(replaces, np.uint8(p), position)
-    if not rectified:
-        return maximum, position
+    return _rectified(maximum, position, len(candidates)) if rectified else (maximum, position)
+
+
+def _rectified(
+    maximum: jax.Array, position: jax.Array, positions: int
+) -> tuple[jax.Array, jax.Array]:
     passes = is_positive_or_nan(maximum)
-    clipped = np.uint8(len(candidates))
-    return jnp.where(passes, maximum, 0), jnp.where(passes, position, clipped)
-
-
-def _tile(y_bar: jax.Array, position: jax.Array, size: Pair, windows: Pair) -> jax.Array:
-    """x̄ `[N, *size, C]` of windows side by side: each ȳ at its window's position."""
-    batch, height, width, channels = y_bar.shape
-    places = np.arange(math.prod(windows), dtype=np.uint8).reshape(windows[0], 1, windows[1], 1)
-    is_there = position[:, :, None, :, None] == places
-    tiles = jnp.where(is_there, y_bar[:, :, None, :, None], jnp.zeros((), y_bar.dtype))
-    rows, columns = height * windows[0], width * windows[1]
-    # On an explicit mesh JAX asks how the result is sharded where dimensions merge: as ȳ is.
-    x_bar = lax.reshape(
-        tiles, (batch, rows, columns, channels), out_sharding=explicit_sharding(y_bar)
-    )
-    rest = [(0, 0, 0), (0, size[0] - rows, 0), (0, size[1] - columns, 0), (0, 0, 0)]
-    return lax.pad(x_bar, jnp.zeros((), y_bar.dtype), rest)
-
-
-def scatter(
-    y_bar: jax.Array,
-    position: jax.Array,
-    size: tuple[int, ...],
-    moves: Moves,
-) -> jax.Array:
-    """x̄ `[·, *size, ·]`: each ȳ at its window's position, summed where windows overlap."""
-    zero = jnp.zeros((), y_bar.dtype)
-    terms = []
-    for p, place in enumerate(itertools.product(*map(range, moves.window))):
-        config = [(0, 0, 0)] * 4
-        for d in (0, 1):
-            low = place[d] * moves.dilation[d] - moves.pads[d][0]
-            covered = (y_bar.shape[1 + d] - 1) * moves.strides[d] + 1
-            config[1 + d] = (low, size[d] - low - covered, moves.strides[d] - 1)
-        terms.append(lax.pad(jnp.where(position == p, y_bar, zero), zero, config))
-    return functools.reduce(jnp.add, terms)
+    return jnp.where(passes, maximum, 0), jnp.where(passes, position, np.uint8(positions))
 
 
 def _sizes(images: jax.Array, moves: Moves) -> dict[str, int]:
