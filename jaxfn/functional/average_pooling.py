@@ -76,7 +76,7 @@ def avg_pool2d(
     x, moves = checked(op, x, window, stride, padding, 1, ceil_mode)
     check_bool(op, "count_include_pad", count_include_pad)
     total = _sums(x.astype(accumulator(x.dtype)), moves)
-    counts = moves.counts(size_of(x), count_include_pad)[:, :, None]
+    counts = moves.counts(size_of(x), count_include_pad)[None, :, :, None]
     divisor = counts.flat[0] if np.all(counts == counts.flat[0]) else counts
     return (total / np.asarray(divisor, total.dtype)).astype(x.dtype)
 
