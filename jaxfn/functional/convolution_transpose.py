@@ -23,6 +23,7 @@ from jaxfn.functional._checks import (
     other_names,
     padding_of_name,
 )
+from jaxfn.functional._convolutions.arguments import Padding, check_groups
 from jaxfn.functional._convolutions.steps import Steps, spread, window_of
 from jaxfn.functional._rules import (
     Saved,
@@ -32,13 +33,7 @@ from jaxfn.functional._rules import (
     save,
     transpose,
 )
-from jaxfn.functional.convolution import (
-    Padding,
-    check_groups,
-    convolved,
-    gradients,
-    transposed_bias,
-)
+from jaxfn.functional.convolution import convolved, gradients, transposed_bias
 
 
 @other_names(strides="stride", weight="kernel")

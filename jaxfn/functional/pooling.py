@@ -23,11 +23,11 @@ from jaxfn.functional._batch_last import (
     to_batch_last,
 )
 from jaxfn.functional._checks import check_bool, other_names
+from jaxfn.functional._convolutions.arguments import Padding
 from jaxfn.functional._convolutions.steps import size_of, views_of
 from jaxfn.functional._maxima import chosen, found, indices_of, scatter, tile
 from jaxfn.functional._moves import Moves, checked
 from jaxfn.functional.activation import is_positive_or_nan, relu
-from jaxfn.functional._convolutions.arguments import Padding
 
 
 @other_names(strides="stride", window_shape="window", kernel_size="window")

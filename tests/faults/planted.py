@@ -133,6 +133,18 @@ OPERATIONS = [
         tests=(f"{FUNCTIONAL}/test_convolution_ways.py",),
     ),
     *_of(
+        "jaxfn/functional/_maxima.py",
+        (
+            "low = place[d] * moves.dilation[d] - moves.pads[d][0]",
+            "low = place[d] * moves.dilation[d] - moves.pads[d][1]",
+        ),
+        (
+            "rows[:, None, None] + in_window[0] * moves.dilation[0]",
+            "rows[:, None, None] + in_window[0]",
+        ),
+        tests=(f"{FUNCTIONAL}/test_pooling.py",),
+    ),
+    *_of(
         "jaxfn/functional/_moves.py",
         ("return count - 1 if (count - 1) * stride >= n + low else count", "return count"),
         ("np.argmax(seen >= 0, axis=1)", "np.argmax(seen >= 1, axis=1)"),
@@ -149,15 +161,7 @@ OPERATIONS = [
             "replaces = (candidate > maximum) | jnp.isnan(candidate)",
             "replaces = (candidate >= maximum) | jnp.isnan(candidate)",
         ),
-        (
-            "low = place[d] * moves.dilation[d] - moves.pads[d][0]",
-            "low = place[d] * moves.dilation[d] - moves.pads[d][1]",
-        ),
         ("passes = is_positive_or_nan(maximum)", "passes = maximum >= 0"),
-        (
-            "rows[:, None, None] + in_window[0] * moves.dilation[0]",
-            "rows[:, None, None] + in_window[0]",
-        ),
     ),
     *_operation(
         "convolution_pooling",

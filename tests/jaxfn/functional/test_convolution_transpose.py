@@ -59,7 +59,7 @@ def test_it_is_the_transpose_of_a_convolution(stride, pads, more, dilation, grou
 
 
 @pytest.mark.parametrize(
-    ("padding", "stride", "size"), itertools.product(["SAME", "VALID"], [1, 2, 3], [2, 3])
+    ("padding", "stride", "size"), [*itertools.product(["SAME", "VALID"], [1, 2, 3], [2, 3])]
 )
 def test_names_mean_what_they_mean_to_jax(padding, stride, size):
     x, kernel = normal(1, 4, 5, 2), normal(size, size, 2, 3)
