@@ -183,7 +183,7 @@ def checked(
     is_nchw = x.shape[1] < windows[0] <= x.shape[2] and windows[1] <= x.shape[3]
     hint = f", {NCHW}" if is_nchw else ""
     reach = spread(windows, dilations)
-    pads = as_padding(op, padding, size_of(x), reach, strides, hint)
+    pads = _padding_of(op, padding, size_of(x), reach, strides, ceil_mode, hint)
     given = pads[0][1], pads[1][1]
     if ceil_mode:
         pads = _up(size_of(x), reach, strides, pads)
@@ -195,6 +195,20 @@ def checked(
                 f"holds an element of x, got {padding!r}"
             )
     return x, moves
+
+
+def _padding_of(
+    op: str, padding: Any, size: Pair, reach: Pair, strides: Pair, ceil_mode: bool, hint: str
+) -> Pads:
+    """The padding that was asked for. With `ceil_mode` a window may be larger than the padded image
+    by less than its stride: it is the one for what is left."""
+    if ceil_mode:
+        by_name = isinstance(padding, str) and padding.upper() != "VALID"
+        pads = as_padding(op, padding, size, reach if by_name else (1, 1), strides, hint)
+        pairs = zip(size, reach, strides, pads, strict=True)
+        if all(n + sum(pad) - k > -s for n, k, s, pad in pairs):
+            return pads
+    return as_padding(op, padding, size, reach, strides, hint)
 
 
 def _up(size: Pair, reach: Pair, strides: Pair, pads: Pads) -> Pads:

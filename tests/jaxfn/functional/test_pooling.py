@@ -101,6 +101,14 @@ def test_places_and_the_gradient_beside_them(window, channels):
     np.testing.assert_allclose(x_bar, expected.reshape(x.shape), 1e-5, 1e-5)
 
 
+def test_what_is_left_of_a_small_image_gets_a_window_as_in_pytorch():
+    x = jnp.arange(4.0).reshape(1, 2, 2, 1)
+    assert jaxfn.max_pool2d(x, 3, ceil_mode=True).item() == 3
+    assert jaxfn.avg_pool2d(x, 3, stride=2, ceil_mode=True).item() == 1.5
+    with pytest.raises(ValueError, match="no larger than the padded image"):
+        jaxfn.max_pool2d(x, 3, stride=1, ceil_mode=True)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_ties_go_to_the_first_maximum_in_row_major_order(dtype):
     x = jnp.array([[0, 5, 1, 1], [5, 5, 1, 1]], dtype).reshape(1, 2, 4, 1)
