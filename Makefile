@@ -96,6 +96,7 @@ $(VENV)/docs: $(VENV)/train
 	$(PY) -m pip install --quiet --group docs
 	touch $@
 
+# expecttest: PyTorch's sample inputs are beside its own tests, which import it.
 $(VENV)/parity: $(VENV)/test
-	$(PY) -m pip install --quiet torch==2.13.0
+	$(PY) -m pip install --quiet torch==2.13.0 expecttest
 	touch $@
