@@ -192,7 +192,8 @@ def checked(
         if not np.all(np.any((seen >= 0) & (seen < n), axis=1)):
             raise ValueError(
                 f"{op}: expected padding less than the window {list(reach)}, so that each window "
-                f"holds an element of x, got {padding!r}"
+                f"holds an element of x, got {padding!r} with dilation {list(dilations)} for an "
+                f"image of {list(size_of(x))}"
             )
     return x, moves
 

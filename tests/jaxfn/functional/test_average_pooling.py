@@ -38,6 +38,35 @@ def test_any_window_stride_and_padding(pool, shape, ceil_mode, counts_pads):
     assert_close(actual, expected, 1e-5)
 
 
+# A CPU sums the first position by position, the second tile by tile, and the third as JAX does.
+@pytest.mark.parametrize(
+    ("window", "stride", "pads"),
+    [
+        ((3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((4, 3), (4, 3), ((0, 0), (0, 0))),
+        ((8, 8), (8, 8), ((0, 0), (0, 0))),
+    ],
+)
+def test_both_modes_and_nothing_of_x_is_kept(window, stride, pads):
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((5, 8, 8, 3)), "float32")
+
+    def ours(x):
+        return jaxfn.avg_pool2d(x, window, stride=stride, padding=pads)
+
+    @jax.jit
+    def of_all(x):
+        y, vjp = jax.vjp(ours, x)
+        return y, jax.jvp(ours, (x,), (x,))[1], vjp(y)[0], jax.linear_transpose(ours, x)(y)[0]
+
+    y, tangent, gradient, transposed = of_all(x)
+    np.testing.assert_array_equal(tangent, y)  # it is linear
+    np.testing.assert_array_equal(gradient, transposed)
+    expected = by_numpy.avg_pool2d(x, y, window, stride, pads, True)
+    assert_close((y, gradient), expected, 1e-6)
+    kept = jax.eval_shape(lambda x: jax.vjp(ours, x)[1], x)
+    assert all(5 not in leaf.shape for leaf in jax.tree.leaves(kept))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_sixteen_bit_sums_are_taken_in_float32(dtype):
     x = jnp.ones((1, 64, 64, 1), dtype)  # whose sum would stall at 256 or 2048

@@ -66,13 +66,17 @@ def test_any_window_stride_and_padding_ties_included(
         assert dilation != (1, 1) and "holds an element of x" in str(refusal)  # noqa: PT017, PT018
         return
     assert [*y_bar.shape[1:3]] == [count(*of, ceil_mode) for of in sizes]
-    actual = jax.jit(lambda x: value_and_gradients(ours, [x], y_bar))(x)
+
+    def all_of(x):
+        indexed = () if relu else jaxfn.max_pool2d(x, window, return_indices=True, **steps)
+        return value_and_gradients(ours, [x], y_bar), indexed
+
+    actual, indexed = jax.jit(all_of)(x)
     expected = by_numpy.max_pool2d(x, y_bar, window, stride, pads, relu=relu, dilation=dilation)
     assert_close(actual, expected[:2], 1e-6)
     if not relu:
-        y, places = jaxfn.max_pool2d(x, window, return_indices=True, **steps)
-        chex.assert_trees_all_equal(y, actual[0])
-        np.testing.assert_array_equal(places, expected[2])
+        chex.assert_trees_all_equal(indexed[0], actual[0])
+        np.testing.assert_array_equal(indexed[1], expected[2])
 
 
 @pytest.mark.parametrize(("window", "channels"), [((2, 3), 2), ((9, 8), 2), ((6, 6), 17)])
@@ -182,6 +186,47 @@ def test_a_window_of_many_positions(operation):
     actual = compiled(lambda x: operation(x, 9, stride=1))(y_bar, x)
     relu = operation is jaxfn.relu_max_pool2d
     assert_close(actual, by_numpy.max_pool2d(x, y_bar, (9, 9), (1, 1), relu=relu)[:2], 1e-6)
+
+
+@pytest.mark.parametrize("operation", [jaxfn.max_pool2d, jaxfn.relu_max_pool2d])
+def test_a_window_of_many_positions_with_dilation(operation):
+    """JAX has no gradient for it."""
+    x = np.random.RandomState(0).randint(-9, 9, size=(2, 18, 19, 2)).astype(np.float32)
+    y_bar = np.ones((2, 4, 5, 2), np.float32)
+    steps = {"stride": 1, "padding": 1, "dilation": 2}
+    actual = compiled(lambda x: operation(x, 9, **steps))(y_bar, x)
+    relu, pads = operation is jaxfn.relu_max_pool2d, ((1, 1), (1, 1))
+    expected = by_numpy.max_pool2d(x, y_bar, (9, 9), (1, 1), pads, relu=relu, dilation=(2, 2))
+    assert_close(actual, expected[:2], 1e-6)
+
+
+@pytest.mark.parametrize("window", [2, 9], ids=["by the rule", "many positions"])
+def test_places_have_no_gradient_and_map_over_images(window):
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((3, 9, 10, 2)), "float32")
+
+    def loss(x):
+        y, places = jaxfn.max_pool2d(x[None], window, stride=1, return_indices=True)
+        return jnp.sum(y**2 + places), places[0]
+
+    def alone(x):
+        return jnp.sum(jaxfn.max_pool2d(x, window, stride=1) ** 2)
+
+    gradient, places = jax.jit(jax.vmap(jax.grad(loss, has_aux=True)))(x)
+    chex.assert_trees_all_close(gradient, jax.jit(jax.grad(alone))(x), rtol=1e-6)
+    chex.assert_trees_all_equal(
+        places, jaxfn.max_pool2d(x, window, stride=1, return_indices=True)[1]
+    )
+
+
+def test_on_a_cpu_no_image_is_copied_to_be_padded():
+    def gradient(x):
+        return jax.grad(lambda x: jaxfn.max_pool2d(x, 3, stride=2, padding=1).sum())(x)
+
+    x = jnp.ones((2, 9, 9, 17))
+    assert "f32[2,11,11,17] = pad" in str(jax.make_jaxpr(gradient)(x))  # on other platforms
+    assert (
+        "2x11x11x17" not in jax.jit(gradient).trace(x).lower(lowering_platforms=("cpu",)).as_text()
+    )
 
 
 def test_an_empty_batch():
