@@ -136,6 +136,8 @@ def plain(operation: Operation) -> Operation | None:
     such form here."""
     if isinstance(operation, functools.partial):
         whole = plain(operation.func)
+        if whole is plain_max_pool2d and "dilation" in operation.keywords:
+            return None  # `lax.reduce_window` has no gradient there
         return whole and functools.partial(whole, *operation.args, **operation.keywords)
     return PLAIN_OPERATIONS.get(operation)
 
