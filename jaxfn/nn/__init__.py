@@ -9,11 +9,19 @@ so that a model is changed by the one import:
 Flax is imported when this module is.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flax import nnx as _nnx
+try:
+    from flax import nnx as _nnx
+except ModuleNotFoundError as error:
+    raise ImportError(f"jaxfn.nn needs Flax: pip install flax; {error}") from error
+
+if TYPE_CHECKING:
+    # What `__getattr__` passes on.
+    from flax.nnx import *  # noqa: F403 # pyright: ignore[reportWildcardImportFromLibrary]
 
 from jaxfn.nn.layers import Conv as Conv
+from jaxfn.nn.layers import ConvTranspose as ConvTranspose
 from jaxfn.nn.layers import LayerNorm as LayerNorm
 from jaxfn.nn.layers import Linear as Linear
 from jaxfn.nn.layers import RMSNorm as RMSNorm
@@ -24,12 +32,13 @@ from jaxfn.nn.operations import relu as relu
 from jaxfn.nn.operations import silu as silu
 from jaxfn.nn.operations import swish as swish
 
+if not TYPE_CHECKING:  # to which every name would be one, of no type
 
-def __getattr__(name: str) -> Any:
-    try:
-        return getattr(_nnx, name)
-    except AttributeError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    def __getattr__(name: str) -> Any:
+        try:
+            return getattr(_nnx, name)
+        except AttributeError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
 def __dir__() -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 import jaxfn
@@ -13,6 +15,14 @@ from jaxfn.functional._checks import REAL
 from jaxfn.nn import operations
 
 # Where a layer is asked for what the operation does not say, it does what Flax's does.
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def _signature_of(init: Init) -> Callable[[Callable[..., None]], Init]:
+    """Gives an `__init__` the signature of Flax's, for `inspect` and for type checkers, to which
+    `functools.wraps` alone would leave no method."""
+    return functools.wraps(init)  # pyright: ignore[reportReturnType]
 
 
 class Linear(nnx.Linear):
@@ -32,7 +42,7 @@ class Linear(nnx.Linear):
       (128, 30)
     """
 
-    @functools.wraps(nnx.Linear.__init__)
+    @_signature_of(nnx.Linear.__init__)
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"dot_general": operations.multiply, **kwargs})
 
@@ -55,9 +65,58 @@ class Conv(nnx.Conv):
       (8, 32, 32, 64)
     """
 
-    @functools.wraps(nnx.Conv.__init__)
+    @_signature_of(nnx.Conv.__init__)
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"conv_general_dilated": operations.convolve, **kwargs})
+
+
+class ConvTranspose(nnx.ConvTranspose):
+    """`flax.nnx.ConvTranspose`, by `jaxfn.conv_transpose2d`: its arguments, parameters and results.
+
+    With the padding "CIRCULAR", a `precision` or a `preferred_element_type`, and in three
+    dimensions, it computes as Flax does.
+
+    Args:
+      args: as for `flax.nnx.ConvTranspose`.
+      kwargs: as for `flax.nnx.ConvTranspose`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxfn import nn
+      >>> layer = nn.ConvTranspose(64, 3, (4, 4), strides=(2, 2), rngs=nn.Rngs(0))
+      >>> layer(jnp.ones((8, 16, 16, 64))).shape
+      (8, 32, 32, 3)
+    """
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        rank = len(self.kernel_size)
+        mask, kernel, bias = self.mask, self.kernel[...], self.bias
+        if mask is not None and mask.shape != self.kernel_shape:
+            return super().__call__(inputs)  # which says what is wrong
+        kernel = kernel if mask is None else kernel * mask
+        arrays = inputs, kernel, None if bias is None else bias[...]
+        x, kernel, bias = self.promote_dtype(arrays, dtype=self.dtype)
+        steps = self._steps(x)
+        if steps is None:
+            return super().__call__(inputs)
+        if self.transpose_kernel:
+            kernel = jnp.swapaxes(kernel, -1, -2)  # Flax flips it twice
+        else:
+            kernel = jnp.flip(kernel, range(rank))
+        ones = (1,) * (2 - rank)  # a sequence is an image of one row
+        images = x.reshape(-1, *ones, *x.shape[-1 - rank :])
+        kernel = kernel.reshape(*ones, *kernel.shape)
+        y = jaxfn.conv_transpose2d(images, kernel, bias, **steps)
+        return y.reshape(*x.shape[: -1 - rank], *y.shape[3 - rank :])
+
+    def _steps(self, x: jax.Array) -> dict[str, Any] | None:
+        asked = self.precision is not None or self.preferred_element_type is not None
+        size = x.shape[-1 - len(self.kernel_size) : -1]
+        if asked or x.ndim <= len(self.kernel_size) or x.dtype.name not in REAL:
+            return None
+        return operations.steps_of_transposed(
+            size, self.kernel_size, self.strides, self.padding, self.kernel_dilation
+        )
 
 
 class LayerNorm(nnx.LayerNorm):

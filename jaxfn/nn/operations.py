@@ -6,27 +6,58 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import ArrayLike
 
 import jaxfn
 from jaxfn.functional._checks import REAL
 
-relu = jaxfn.relu
-silu = swish = jaxfn.silu
 
-
-def gelu(x: jax.Array, approximate: bool = True) -> jax.Array:
-    """`jaxfn.gelu`, with `flax.nnx.gelu`'s signature.
+def relu(x: ArrayLike) -> jax.Array:
+    """`jaxfn.relu`, with `flax.nnx.relu`'s signature; integers and complex numbers are Flax's.
 
     Args:
-      x: any shape, of floating dtype.
-      approximate: whether by tanh.
+      x: any shape.
 
     Returns:
       Same shape and dtype as x.
     """
-    return jaxfn.gelu(x, approximate=approximate)
+    return jaxfn.relu(x) if _is_real(x) else nnx.relu(x)
+
+
+def silu(x: ArrayLike) -> jax.Array:
+    """`jaxfn.silu`, with `flax.nnx.silu`'s signature; integers and complex numbers are Flax's.
+
+    Args:
+      x: any shape.
+
+    Returns:
+      Same shape as x, and its dtype if that is floating.
+    """
+    return jaxfn.silu(x) if _is_real(x) else nnx.silu(x)
+
+
+swish = silu
+
+
+def gelu(x: ArrayLike, approximate: bool = True) -> jax.Array:
+    """`jaxfn.gelu`, with `flax.nnx.gelu`'s signature; integers and complex numbers are Flax's.
+
+    Args:
+      x: any shape.
+      approximate: whether by tanh.
+
+    Returns:
+      Same shape as x, and its dtype if that is floating.
+    """
+    approximate = bool(approximate)
+    return jaxfn.gelu(x, approximate=approximate) if _is_real(x) else nnx.gelu(x, approximate)
+
+
+def _is_real(x: ArrayLike) -> bool:
+    return getattr(getattr(x, "dtype", None), "name", None) in REAL
 
 
 def max_pool(
@@ -70,7 +101,10 @@ def avg_pool(
     Returns:
       The mean of each window.
     """
-    options = {"count_include_pad": count_include_pad}
+    options = {"count_include_pad": bool(count_include_pad)}
+    if not count_include_pad and inputs.dtype != jnp.result_type(inputs.dtype, float):
+        # Flax divides by a count in JAX's default dtype, to which the result is promoted.
+        return nnx.avg_pool(inputs, window_shape, strides, padding, count_include_pad)
     return _pooled(nnx.avg_pool, jaxfn.avg_pool2d, inputs, window_shape, strides, padding, options)
 
 
@@ -181,6 +215,70 @@ def _pads(
     reach = [d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True)]
     pads = lax.padtype_to_pads(images.shape[1:-1], reach, strides, padding)
     return tuple((int(low), int(high)) for low, high in pads)
+
+
+def steps_of_transposed(
+    size: Sequence[int],
+    window: Sequence[int],
+    strides: int | Sequence[int] | None,
+    padding: Any,
+    dilation: int | Sequence[int] | None,
+) -> dict[str, Any] | None:
+    """What `jaxfn.conv_transpose2d` is to be called with for a `flax.nnx.ConvTranspose`.
+
+    Args:
+      size: of the image, `[H, W]`, or of the sequence, `[L]`.
+      window: size of the kernel.
+      strides: as the layer has them.
+      padding: as the layer has it: of the image, with zeros between its pixels.
+      dilation: as the layer has it.
+
+    Returns:
+      `stride`, `padding`, `output_padding` and `dilation`; None for what the operation does not
+      say.
+    """
+    rank = len(window)
+    steps, dilations = (_of_each(value, rank) for value in (strides, dilation))
+    reach = [d * (k - 1) + 1 for k, d in zip(window, dilations, strict=True)]
+    pads = _pads_of_transposed(reach, steps, padding)
+    if pads is None or rank > 2 or 0 in size:
+        return None
+    crops, more = [], []
+    for n, k, s, d, (low, high) in zip(size, reach, steps, dilations, pads, strict=True):
+        before, after = k - 1 - low, k - 1 - high
+        lacking = max(-after, 0)
+        if before < 0 or lacking >= max(s, d) or (n - 1) * s + k - before - after < 1:
+            return None
+        crops.append((before, max(after, 0)))
+        more.append(lacking)
+    ones = 2 - rank
+    return {
+        "stride": (1,) * ones + steps,
+        "padding": ((0, 0),) * ones + (*crops,),
+        "output_padding": (0,) * ones + (*more,),
+        "dilation": (1,) * ones + dilations,
+    }
+
+
+def _pads_of_transposed(
+    reach: Sequence[int], steps: Sequence[int], padding: Any
+) -> list[tuple[int, int]] | None:
+    """How `jax.lax.conv_transpose` pads the image, with zeros between its pixels."""
+    if padding == "SAME":
+        total = [k + s - 2 for k, s in zip(reach, steps, strict=True)]
+        low = [k - 1 if s > k - 1 else (k + s - 1) // 2 for k, s in zip(reach, steps, strict=True)]
+        return [(before, both - before) for before, both in zip(low, total, strict=True)]
+    if padding == "VALID":
+        return [(k - 1, max(k, s) - 1) for k, s in zip(reach, steps, strict=True)]
+    sides = None if isinstance(padding, str) else _of_each(padding, len(reach))
+    if sides is None or len(sides) != len(reach):
+        return None
+    return [(side, side) if isinstance(side, int) else side for side in sides]
+
+
+def _of_each(value: Any, rank: int) -> tuple[Any, ...]:
+    value = 1 if value is None else value
+    return (value,) * rank if isinstance(value, int) else (*value,)
 
 
 def multiply(
