@@ -23,6 +23,10 @@ def normal(*shape: int, dtype: str = "float32") -> jax.Array:
 
 
 DILATED = {"input_dilation": 2, "padding": 1}
+WHOLE = {"padding": "VALID", "strides": (3, 2), "kernel_dilation": (1, 2), "use_bias": False}
+SIDES = {"padding": ((1, 2), (0, 1)), "strides": (2, 1)}
+TURNED = {"transpose_kernel": True, "strides": (1, 2)}
+CIRCULAR = {"padding": "CIRCULAR"}
 BARE = {"use_bias": False, "use_scale": False}
 IMAGES, ROWS, SEQUENCES = (2, 8, 9, 4), (3, 4), (2, 9, 4)
 # Layer, its arguments, its options, the shape of its input, and what it computes with.
@@ -54,6 +58,12 @@ LAYERS: dict[str, tuple[Any, ...]] = {
         None,
     ),
     "conv, volumes": ("Conv", (4, 6, (2, 2, 2)), {}, (1, 3, 4, 5, 4), None),
+    "transpose": ("ConvTranspose", (4, 6, (3, 2)), {"strides": 2}, IMAGES, "_conv_transpose2d"),
+    "transpose, whole": ("ConvTranspose", (4, 6, (2, 3)), WHOLE, IMAGES[1:], "_conv_transpose2d"),
+    "transpose, per side": ("ConvTranspose", (4, 6, (3, 3)), SIDES, IMAGES, "_conv_transpose2d"),
+    "transpose, turned": ("ConvTranspose", (4, 6, (3, 3)), TURNED, IMAGES, "_conv_transpose2d"),
+    "transpose, sequences": ("ConvTranspose", (4, 6, (3,)), {}, SEQUENCES, "_conv_transpose2d"),
+    "transpose, circular": ("ConvTranspose", (4, 6, (3, 3)), CIRCULAR, IMAGES, None),
     "layer norm": ("LayerNorm", (4,), {}, ROWS, "_layer_norm"),
     "layer norm, bare": ("LayerNorm", (4,), BARE, ROWS, "_layer_norm"),
     "layer norm over images": ("LayerNorm", (4,), {"reduction_axes": (1, 2, 3)}, IMAGES, None),
@@ -129,6 +139,14 @@ def test_units_are_flaxs():
     for name in ("relu", "gelu", "silu", "swish"):
         np.testing.assert_allclose(getattr(nn, name)(x), getattr(nnx, name)(x), 1e-5, 1e-6)
     np.testing.assert_allclose(nn.gelu(x, approximate=False), nnx.gelu(x, approximate=False), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_units_of_integers_are_flaxs(name):
+    x = jnp.arange(-2, 3)
+    ours, theirs = (getattr(of, name)(x) for of in (nn, nnx))
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def small_net(layers):
