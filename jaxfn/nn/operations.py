@@ -28,13 +28,13 @@ def relu(x: ArrayLike) -> jax.Array:
 
 
 def silu(x: ArrayLike) -> jax.Array:
-    """`jaxfn.silu`, with `flax.nnx.silu`'s signature; integers and complex numbers are Flax's.
+    """`jaxfn.silu`, with `flax.nnx.silu`'s signature; complex numbers are Flax's.
 
     Args:
-      x: any shape.
+      x: any shape, of floating or complex dtype.
 
     Returns:
-      Same shape as x, and its dtype if that is floating.
+      Same shape and dtype as x.
     """
     return jaxfn.silu(x) if _is_real(x) else nnx.silu(x)
 
@@ -102,7 +102,8 @@ def avg_pool(
       The mean of each window.
     """
     options = {"count_include_pad": bool(count_include_pad)}
-    if not count_include_pad and inputs.dtype != jnp.result_type(inputs.dtype, float):
+    default = jnp.result_type(float)
+    if not count_include_pad and inputs.dtype != jnp.promote_types(inputs.dtype, default):
         # Flax divides by a count in JAX's default dtype, to which the result is promoted.
         return nnx.avg_pool(inputs, window_shape, strides, padding, count_include_pad)
     return _pooled(nnx.avg_pool, jaxfn.avg_pool2d, inputs, window_shape, strides, padding, options)
@@ -128,13 +129,18 @@ def _is_pooled(
     images: jax.Array, window: Sequence[int], strides: Sequence[int] | None, padding: Any
 ) -> bool:
     """Whether the operation says the same: it refuses windows that hold no element."""
-    if images.dtype.name not in REAL or len(strides or window) != 2:
+    if not _is_known(images) or len(strides or window) != 2:
         return False
     pads = _pads(images, window, strides or (1, 1), padding, (1, 1))
     return all(
         n + low + high >= k and max(low, high) < k and min(low, high) >= 0
         for n, k, (low, high) in zip(images.shape[1:3], window, pads, strict=True)
     )
+
+
+def _is_known(images: jax.Array) -> bool:
+    """Whether their dtype is floating and their size known, as it need not be in `jax.export`."""
+    return images.dtype.name in REAL and all(isinstance(n, int) for n in images.shape[1:-1])
 
 
 def convolve(
@@ -172,7 +178,7 @@ def convolve(
     asked = {name: value for name, value in options.items() if value is not None}
     dtypes = {lhs.dtype, rhs.dtype}
     plain = not asked and precision is None and all(d == 1 for d in lhs_dilation or ())
-    if plain and rank in (1, 2) and len(dtypes) == 1 and lhs.dtype.name in REAL:
+    if plain and rank in (1, 2) and len(dtypes) == 1 and _is_known(lhs):
         pads = _pads(lhs, rhs.shape[:rank], window_strides, padding, dilation)
         if _is_convolved(lhs, rhs, pads, dilation):
             steps = {"stride": window_strides, "padding": pads, "dilation": dilation}
@@ -241,7 +247,7 @@ def steps_of_transposed(
     steps, dilations = (_of_each(value, rank) for value in (strides, dilation))
     reach = [d * (k - 1) + 1 for k, d in zip(window, dilations, strict=True)]
     pads = _pads_of_transposed(reach, steps, padding)
-    if pads is None or rank > 2 or 0 in size:
+    if pads is None or rank > 2 or not all(isinstance(n, int) and n for n in size):
         return None
     crops, more = [], []
     for n, k, s, d, (low, high) in zip(size, reach, steps, dilations, pads, strict=True):

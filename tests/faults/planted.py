@@ -163,6 +163,14 @@ OPERATIONS = [
     *_of(
         "jaxfn/nn/operations.py",
         ("stride=(*(strides or (1, 1)),)", "stride=strides"),
+        ("else (k + s - 1) // 2 for k", "else (k + s - 2) // 2 for k"),
+        ("max(k, s) - 1) for k", "k - 1) for k"),
+        tests=("tests/jaxfn/nn/test_layers.py",),
+    ),
+    *_of(
+        "jaxfn/nn/layers.py",
+        ("if self.transpose_kernel:", "if not self.transpose_kernel:"),
+        ("kernel = kernel if mask is None else kernel * mask", "kernel = kernel * 1"),
         tests=("tests/jaxfn/nn/test_layers.py",),
     ),
     *_operation(

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -23,10 +24,6 @@ def normal(*shape: int, dtype: str = "float32") -> jax.Array:
 
 
 DILATED = {"input_dilation": 2, "padding": 1}
-WHOLE = {"padding": "VALID", "strides": (3, 2), "kernel_dilation": (1, 2), "use_bias": False}
-SIDES = {"padding": ((1, 2), (0, 1)), "strides": (2, 1)}
-TURNED = {"transpose_kernel": True, "strides": (1, 2)}
-CIRCULAR = {"padding": "CIRCULAR"}
 BARE = {"use_bias": False, "use_scale": False}
 IMAGES, ROWS, SEQUENCES = (2, 8, 9, 4), (3, 4), (2, 9, 4)
 # Layer, its arguments, its options, the shape of its input, and what it computes with.
@@ -58,12 +55,47 @@ LAYERS: dict[str, tuple[Any, ...]] = {
         None,
     ),
     "conv, volumes": ("Conv", (4, 6, (2, 2, 2)), {}, (1, 3, 4, 5, 4), None),
-    "transpose": ("ConvTranspose", (4, 6, (3, 2)), {"strides": 2}, IMAGES, "_conv_transpose2d"),
-    "transpose, whole": ("ConvTranspose", (4, 6, (2, 3)), WHOLE, IMAGES[1:], "_conv_transpose2d"),
-    "transpose, per side": ("ConvTranspose", (4, 6, (3, 3)), SIDES, IMAGES, "_conv_transpose2d"),
-    "transpose, turned": ("ConvTranspose", (4, 6, (3, 3)), TURNED, IMAGES, "_conv_transpose2d"),
-    "transpose, sequences": ("ConvTranspose", (4, 6, (3,)), {}, SEQUENCES, "_conv_transpose2d"),
-    "transpose, circular": ("ConvTranspose", (4, 6, (3, 3)), CIRCULAR, IMAGES, None),
+    "conv transpose": ("ConvTranspose", (4, 6, (4, 3), 2), {}, IMAGES, "_conv_transpose2d"),
+    "conv transpose, gaps": (
+        "ConvTranspose",
+        (4, 6, (1, 2), 3),
+        {"padding": "VALID", "use_bias": False},
+        IMAGES[1:],
+        "_conv_transpose2d",
+    ),
+    "conv transpose, the kernel too": (
+        "ConvTranspose",
+        (4, 6, (3, 2), (2, 1)),
+        {
+            "padding": ((1, 2), 0),
+            "kernel_dilation": (1, 2),
+            "transpose_kernel": True,
+            "mask": normal(3, 2, 6, 4),
+        },
+        IMAGES,
+        "_conv_transpose2d",
+    ),
+    "conv transpose, sequences": (
+        "ConvTranspose",
+        (4, 6, 3, 2),
+        {},
+        SEQUENCES,
+        "_conv_transpose2d",
+    ),
+    "conv transpose, circular": (
+        "ConvTranspose",
+        (4, 6, (3, 3), 2),
+        {"padding": "CIRCULAR"},
+        IMAGES,
+        None,
+    ),
+    "conv transpose, precise": (
+        "ConvTranspose",
+        (4, 6, (3, 3)),
+        {"precision": "highest"},
+        IMAGES,
+        None,
+    ),
     "layer norm": ("LayerNorm", (4,), {}, ROWS, "_layer_norm"),
     "layer norm, bare": ("LayerNorm", (4,), BARE, ROWS, "_layer_norm"),
     "layer norm over images": ("LayerNorm", (4,), {"reduction_axes": (1, 2, 3)}, IMAGES, None),
@@ -134,19 +166,64 @@ def test_pooling_is_flaxs(window, strides, padding, count_include_pad):
     assert_close(pooled(nn), pooled(nnx), 1e-5)
 
 
-def test_units_are_flaxs():
-    x = normal(5)
-    for name in ("relu", "gelu", "silu", "swish"):
-        np.testing.assert_allclose(getattr(nn, name)(x), getattr(nnx, name)(x), 1e-5, 1e-6)
-    np.testing.assert_allclose(nn.gelu(x, approximate=False), nnx.gelu(x, approximate=False), 1e-5)
+@pytest.mark.parametrize("name", ["relu", "gelu", "silu", "swish"])
+def test_units_are_flaxs(name):
+    ours, theirs = (getattr(of, name) for of in (nn, nnx))
+    integers = (np.arange(-2, 3), -1) if name in ("relu", "gelu") else ()
+    for x in (normal(5), normal(5) + 1j, 2.0, *integers):
+        actual, expected = (np.asarray(unit(x=x)) for unit in (ours, theirs))
+        assert actual.dtype == expected.dtype
+        np.testing.assert_allclose(actual, expected, 1e-5, 1e-6)
+    if name == "gelu":
+        np.testing.assert_allclose(ours(normal(5), False), theirs(normal(5), False), 1e-5)
 
 
-@pytest.mark.parametrize("name", ["relu", "gelu"])
-def test_units_of_integers_are_flaxs(name):
-    x = jnp.arange(-2, 3)
-    ours, theirs = (getattr(of, name)(x) for of in (nn, nnx))
-    assert ours.dtype == theirs.dtype
-    np.testing.assert_array_equal(ours, theirs)
+def test_an_average_has_flaxs_dtype():
+    """Where the padding is left out it is divided by a count in float32."""
+    x = normal(*IMAGES, dtype="bfloat16")
+    for count in (True, False):
+        y, expected = (of.avg_pool(x, (2, 2), None, "SAME", count) for of in (nn, nnx))
+        assert y.dtype == expected.dtype
+
+
+def test_a_size_may_be_unknown():
+    """As in Flax's, whose results such an export then has."""
+    layer = nn.ConvTranspose(4, 4, (3, 3), 2, rngs=nn.Rngs(0))
+
+    def run(x):
+        return nn.avg_pool(nn.max_pool(layer(x), (2, 2), (2, 2)), (2, 2), (2, 2), "SAME")
+
+    shape = jax.export.symbolic_shape("b, h, w, 4")
+    exported = jax.export.export(jax.jit(run))(jax.ShapeDtypeStruct(shape, "float32"))
+    np.testing.assert_allclose(exported.call(normal(*IMAGES)), run(normal(*IMAGES)), 1e-5, 1e-6)
+
+
+def test_layers_stack_as_flaxs():
+    """Made under `vmap`, run by `scan`, recomputed by `remat`: Flax's values and gradients."""
+    x = normal(2, 4, 4, 6)
+
+    def stacked(of):
+        class Block(of.Module):
+            def __init__(self, rngs):
+                self.conv = of.Conv(6, 6, (3, 3), rngs=rngs)
+                self.norm = of.LayerNorm(6, rngs=rngs)
+                self.linear = of.Linear(6, 6, rngs=rngs)
+
+            def __call__(self, x):
+                return x + self.linear(of.relu(self.norm(self.conv(x))))
+
+        blocks = of.split_rngs(splits=2)(of.vmap(Block, in_axes=0, out_axes=0))(of.Rngs(0))
+
+        @of.scan(in_axes=(of.Carry, 0), out_axes=of.Carry)
+        @of.remat
+        def run(x, block):
+            return block(x)
+
+        return of.jit(of.value_and_grad(lambda blocks: jnp.mean(run(x, blocks) ** 2)))(blocks)
+
+    pairs = zip(*(jax.tree.leaves(stacked(of)) for of in (nn, nnx)), strict=True)
+    for actual, expected in pairs:
+        assert_close([actual], [expected], 1e-5)
 
 
 def small_net(layers):
@@ -196,7 +273,10 @@ def test_a_model_is_changed_by_one_import():
     np.testing.assert_allclose(plain(x), ours(x), 1e-4, 1e-5)
 
 
-@pytest.mark.parametrize("name", ["Linear", "Conv", "LayerNorm", "RMSNorm", "max_pool", "avg_pool"])
+NAMES = ("Linear", "Conv", "ConvTranspose", "LayerNorm", "RMSNorm", "max_pool", "avg_pool", "gelu")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_signature_is_flaxs(name):
     ours, theirs = (inspect.signature(getattr(of, name)) for of in (nn, nnx))
     assert [*ours.parameters] == [*theirs.parameters]
@@ -212,6 +292,18 @@ def test_every_other_name_is_flaxs():
 
 
 def test_flax_is_imported_on_demand():
-    code = "import sys, jaxfn; assert 'flax' not in sys.modules; print(jaxfn.nn.Conv.__name__)"
+    code = """
+import sys, jaxfn
+assert "flax" not in sys.modules
+sys.modules["flax"] = None  # as if it were not installed
+try:
+    jaxfn.nn
+except ImportError as error:
+    print(error)
+del sys.modules["flax"]
+print(jaxfn.nn.Conv.__name__)
+"""
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert run.stdout.split() == ["Conv"]
+    without, with_flax = run.stdout.splitlines()
+    assert without.startswith("jaxfn.nn needs Flax: pip install flax; ")
+    assert with_flax == "Conv"
