@@ -183,6 +183,9 @@ def gradients(
       y_bar: the gradient of the result.
       x: without elements if no gradient needs it.
       kernel: without elements if no gradient needs it.
+
+    Returns:
+      x̄, K̄ and b̄ in their primals' types, or None for one that needs no gradient.
     """
     x, kernel = x.astype(y_bar.dtype), kernel.astype(y_bar.dtype)
 

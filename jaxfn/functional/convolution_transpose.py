@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -130,6 +131,21 @@ def _checked(
                 f"{op}: expected bias [{out}] to match kernel {list(kernel.shape)} in {groups} "
                 f"groups, got bias {list(bias.shape)}"
             )
+    image, window = (x.shape[1], x.shape[2]), window_of(kernel)
+    steps, size = _placed(op, image, window, stride, padding, output_padding, dilation)
+    return x, kernel, bias, dataclasses.replace(steps, groups=groups), size
+
+
+def _placed(
+    op: str,
+    image: Pair,
+    window: Pair,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    dilation: Any,
+) -> tuple[Steps, Pair]:
+    """The steps of the convolution of y back to x, and y's size."""
     strides, dilations = as_pair(op, "stride", stride, 1), as_pair(op, "dilation", dilation, 1)
     more = as_pair(op, "output_padding", output_padding, 0)
     if any(m and m >= max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
@@ -137,11 +153,11 @@ def _checked(
             f"{op}: expected output_padding less than the stride {list(strides)} or the dilation "
             f"{list(dilations)}, got {output_padding!r}"
         )
-    reach = spread(window_of(kernel), dilations)
+    reach = spread(window, dilations)
     if isinstance(padding, str):
         if max(more):
             raise ValueError(f"{op}: expected output_padding 0 with padding {padding!r}")
-        size = (x.shape[1] * strides[0], x.shape[2] * strides[1])
+        size = (image[0] * strides[0], image[1] * strides[1])
         pads = padding_of_name(op, padding, size, reach, strides)
         # Windows that are smaller than the stride leave rows between them, and behind the last.
         named = padding.upper() != "VALID"
@@ -151,7 +167,7 @@ def _checked(
         pads = explicit_pads(op, padding)
     rows, columns = (
         (n - 1) * s + k - sum(pad) + m
-        for n, s, k, pad, m in zip(x.shape[1:3], strides, reach, pads, more, strict=True)
+        for n, s, k, pad, m in zip(image, strides, reach, pads, more, strict=True)
     )
     if min(rows, columns) < 1:
         raise ValueError(
@@ -161,7 +177,7 @@ def _checked(
     # To the convolution of y back to x the rows more are as many that its padding lacks.
     (top, bottom), (left, right) = pads
     of_y = (top, bottom - more[0]), (left, right - more[1])
-    return x, kernel, bias, Steps(strides, of_y, dilations, groups), (rows, columns)
+    return Steps(strides, of_y, dilations), (rows, columns)
 
 
 # The kernel of the rule is that of the convolution C of y back to x, `[h, w, out / groups, in]`:

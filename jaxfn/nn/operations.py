@@ -23,6 +23,9 @@ def relu(x: ArrayLike) -> jax.Array:
 
     Returns:
       Same shape and dtype as x.
+
+    Raises:
+      TypeError: if x is no array.
     """
     return jaxfn.relu(x) if _is_real(x) else nnx.relu(x)
 
@@ -35,6 +38,9 @@ def silu(x: ArrayLike) -> jax.Array:
 
     Returns:
       Same shape and dtype as x.
+
+    Raises:
+      TypeError: if x is no array of floating or complex dtype.
     """
     return jaxfn.silu(x) if _is_real(x) else nnx.silu(x)
 
@@ -51,6 +57,9 @@ def gelu(x: ArrayLike, approximate: bool = True) -> jax.Array:
 
     Returns:
       Same shape as x, and its dtype if that is floating.
+
+    Raises:
+      TypeError: if x is no array.
     """
     approximate = bool(approximate)
     return jaxfn.gelu(x, approximate=approximate) if _is_real(x) else nnx.gelu(x, approximate)
